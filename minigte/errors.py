@@ -1,0 +1,45 @@
+"""One family of errors: each message is one line that names the thing and says what to do."""
+
+
+class MinigteError(Exception):
+    """The base of every error that minigte raises on purpose."""
+
+
+class ModelNotFoundError(MinigteError):
+    """No such model folder, or no way was found to obtain the named model."""
+
+
+class DownloadError(MinigteError):
+    """A download failed, or what arrived is not what the manifest says it must be."""
+
+
+class ConfigError(MinigteError):
+    """A configuration file is missing, is malformed, or asks for what minigte does not implement."""
+
+
+class CheckpointError(MinigteError):
+    """A weight file is missing or damaged, or its tensors are not those of the architecture."""
+
+
+class TokenizerError(MinigteError):
+    """The tokenizer file is missing or damaged, or does not belong to the weights."""
+
+
+class InputError(MinigteError, ValueError):
+    """The caller's argument or text cannot be embedded."""
+
+
+class InputTooLongError(InputError):
+    """A text has more tokens than the model reads, and ``truncation="error"`` was asked for."""
+
+
+class OutputError(MinigteError):
+    """A result could not be written; what stood at the path before is still there."""
+
+
+class MissingDependencyError(MinigteError, ImportError):
+    """An optional package is needed for what was asked; the message names the extra to install."""
+
+
+class TruncationWarning(UserWarning):
+    """Texts were cut to the model's maximal length."""

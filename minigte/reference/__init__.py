@@ -1,0 +1,4 @@
+"""The textbook: BERT in plain NumPy, and the definition of correct for every other backend.
+
+Read ``bert.py`` from top to bottom, then ``ops.py``. Nothing here imports anything but NumPy.
+"""

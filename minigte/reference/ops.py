@@ -1,0 +1,132 @@
+"""The operations of a transformer, one function each: formula, shapes, source.
+
+All arrays are float32. Letters: N tokens in the packed batch, T tokens of one text, D hidden_size,
+H heads, K head size, F intermediate_size. Where a function takes ``out``, the result is written there
+and returned, so that a caller who loops over layers allocates once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.integer]
+
+
+def embedding(ids: Ids, table: Float32) -> Float32:
+    """Row ``ids[n]`` of the table for each token: (N,), (V, D) -> (N, D)."""
+    return table[ids]
+
+
+def linear(
+    x: Float32, weight: Float32, bias: Float32 | None = None, *, out: Float32 | None = None
+) -> Float32:
+    """y = x Wᵀ + b: (N, inputs), (outputs, inputs), (outputs,) -> (N, outputs)."""
+    y = np.matmul(x, weight.T, out=out)  # (N, outputs)
+    if bias is not None:
+        y += bias
+    return y
+
+
+def layer_norm(
+    x: Float32, weight: Float32, bias: Float32, eps: float, *, out: Float32 | None = None
+) -> Float32:
+    """y = (x - mean) / sqrt(variance + eps) * weight + bias, over each row: (N, D) -> (N, D).
+
+    The variance is the biased one, the mean of the squared deviations. ``out`` may be ``x`` itself.
+    Ba, Kiros & Hinton 2016, "Layer Normalization", equation 4.
+    """
+    centred = np.subtract(x, x.mean(axis=-1, keepdims=True), out=out)  # (N, D)
+    variance = np.einsum("nd,nd->n", centred, centred)[:, None] / np.float32(x.shape[-1])  # (N, 1)
+    centred /= np.sqrt(variance + np.float32(eps))
+    centred *= weight
+    centred += bias
+    return centred
+
+
+def softmax(scores: Float32, *, out: Float32 | None = None) -> Float32:
+    """p_j = exp(s_j) / sum_i exp(s_i) over the last axis; ``out`` may be ``scores`` itself.
+
+    The row's maximum is subtracted first: it cancels in the fraction, and exp cannot overflow.
+    """
+    p = np.subtract(scores, scores.max(axis=-1, keepdims=True), out=out)
+    np.exp(p, out=p)
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
+
+
+def attention(
+    query: Float32, key: Float32, value: Float32, scale: float, bias: Float32 | None = None
+) -> tuple[Float32, Float32]:
+    """context = softmax(Q Kᵀ · scale + bias) V, for every text and head: (..., T, K) each.
+
+    Returns the context (..., T, K) and the attention probabilities (..., T, T): row i says how much
+    of each token's value goes into token i. ``scale`` is 1 / sqrt(K) in BERT. ``bias`` is added to the
+    scores and broadcasts to (..., T, T); BERT has none (texts are not padded, so nothing is masked).
+    Vaswani et al. 2017, "Attention Is All You Need", equation 1.
+    """
+    scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, T)
+    scores *= np.float32(scale)
+    if bias is not None:
+        scores += bias
+    probs = softmax(scores, out=scores)  # (..., T, T)
+    return np.matmul(probs, value), probs  # (..., T, K)
+
+
+def erf(x: Float32) -> Float32:
+    """erf(x) = 2/sqrt(pi) ∫₀ˣ exp(-t²) dt, to 1.5e-7.
+
+    NumPy has no erf. Abramowitz & Stegun, "Handbook of Mathematical Functions", formula 7.1.26:
+    erf(x) = 1 - (a₁t + a₂t² + a₃t³ + a₄t⁴ + a₅t⁵) exp(-x²) with t = 1/(1 + p x), for x >= 0.
+    """
+    magnitude = np.abs(x)
+    t = np.float32(1) / (np.float32(1) + np.float32(0.3275911) * magnitude)
+    polynomial = t * np.float32(1.061405429)
+    for a in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        polynomial += np.float32(a)
+        polynomial *= t
+    magnitude *= magnitude
+    np.negative(magnitude, out=magnitude)
+    polynomial *= np.exp(magnitude, out=magnitude)
+    return np.copysign(np.float32(1) - polynomial, x)
+
+
+def gelu(x: Float32) -> Float32:
+    """x · Φ(x) = x/2 · (1 + erf(x / sqrt(2))), Φ the normal distribution's cumulative function.
+
+    Hendrycks & Gimpel 2016, "Gaussian Error Linear Units". ``hidden_act`` "gelu".
+    """
+    y = erf(x * np.float32(math.sqrt(0.5)))
+    y += np.float32(1)
+    y *= x
+    y *= np.float32(0.5)
+    return y
+
+
+def gelu_new(x: Float32) -> Float32:
+    """x/2 · (1 + tanh(sqrt(2/π) · (x + 0.044715 x³))), the tanh approximation of gelu.
+
+    Same paper, section 2. ``hidden_act`` "gelu_new": another function, not a faster "gelu".
+    """
+    y = x * x
+    y *= np.float32(0.044715)
+    y += np.float32(1)
+    y *= x  # x + 0.044715 x³
+    y *= np.float32(math.sqrt(2 / math.pi))
+    np.tanh(y, out=y)
+    y += np.float32(1)
+    y *= x
+    y *= np.float32(0.5)
+    return y
+
+
+def relu(x: Float32) -> Float32:
+    """max(x, 0). ``hidden_act`` "relu"."""
+    return np.maximum(x, np.float32(0))
+
+
+ACTIVATIONS: dict[str, Callable[[Float32], Float32]] = {"gelu": gelu, "gelu_new": gelu_new, "relu": relu}
