@@ -143,7 +143,7 @@ def _from_hub(
             huggingface_hub.snapshot_download(
                 repository,
                 revision=revision,
-                cache_dir=cache_folder,
+                cache_dir=None if cache_folder is None else Path(cache_folder),
                 local_files_only=local_files_only,
                 allow_patterns=HUB_PATTERNS,
                 ignore_patterns=HUB_IGNORE,

@@ -67,7 +67,7 @@ class Tokenizer:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except (UnicodeEncodeError, TypeError):
             for position, text in enumerate(texts, start):
-                _check_unicode(text, f"sentences[{position}]")
+                check_unicode(text, f"sentences[{position}]")
             raise
         return [
             Tokenized(
@@ -79,7 +79,7 @@ class Tokenizer:
         ]
 
 
-def _check_unicode(text: str, where: str) -> None:
+def check_unicode(text: str, where: str) -> None:
     """Raise InputError where the text holds a lone surrogate, half of a character that has no UTF-8 form."""
     try:
         text.encode()
