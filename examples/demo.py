@@ -1,4 +1,4 @@
-"""The example of gte-small's model card: how similar is the first sentence to the others?"""
+"""The example of gte-small's model card: how similar the first sentence is to the others."""
 
 from minigte import Embedder
 

@@ -136,9 +136,13 @@ def _from_hub(
 ) -> Source | None:
     """Ask huggingface_hub for a repository's folder; None where only the cache may be used and lacks it."""
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
+        if not local_files_only:
+            # A download is tried again for half a minute before it fails; this question fails at once.
+            url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
+            huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         folder = Path(
             huggingface_hub.snapshot_download(
                 repository,
