@@ -138,7 +138,7 @@ class Embedder:
         if output_value == "token_embeddings":
             rows = list(itertools.chain.from_iterable(stream))
             return rows[0] if isinstance(sentences, str) else rows
-        dim = truncate_dim or self.embedding_dimension
+        dim = self._check_truncate_dim(truncate_dim) or self.embedding_dimension
         embeddings = np.concatenate([np.empty((0, dim), np.float32), *stream])  # (B, dim)
         return quantize_embeddings(embeddings[0] if isinstance(sentences, str) else embeddings, precision)
 

@@ -51,10 +51,12 @@ class Tokenizer:
             )
         self.do_lower_case = config.do_lower_case
         self.tokenizer.no_padding()
-        try:
-            self.tokenizer.enable_truncation(max_seq_length)
-        except Exception as error:
-            raise TokenizerError(f"max_seq_length {max_seq_length} is too short: {error}") from error
+        if max_seq_length <= self.num_special_tokens:
+            raise TokenizerError(
+                f"max_seq_length {max_seq_length} is too short: {path} adds {self.num_special_tokens} "
+                "special tokens"
+            )
+        self.tokenizer.enable_truncation(max_seq_length)
 
     def tokenize(self, sentences: Sequence[str], start: int = 0) -> list[Tokenized]:
         """Turn texts into ids.
