@@ -38,9 +38,14 @@ STDIN = "-"
 def main() -> None:
     """Run the command line and exit."""
     warnings.showwarning = _show_warning
+    code = 0
     try:
-        code = cli.main(prog_name="minigte", standalone_mode=False)
+        # Not cli.main(): that has its own ideas of a broken pipe and of an interrupt.
+        with cli.make_context("minigte", sys.argv[1:]) as context:
+            cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as error:  # --help and --version end so
+        code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = 2
@@ -54,7 +59,7 @@ def main() -> None:
         # What is still buffered has no reader; without this Python would report it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         code = 130
     except MemoryError:
         click.echo("minigte: error: out of memory: try a smaller --batch-size", err=True)
@@ -62,7 +67,7 @@ def main() -> None:
     except OSError as error:
         click.echo(f"minigte: error: {error.filename or 'stdout'}: {error.strerror or error}", err=True)
         code = 1
-    sys.exit(code or 0)
+    sys.exit(code)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -129,7 +129,7 @@ def _read_csv(
                 raise InputError(f"{name}, line {reader.line_num}: too few fields, no {column!r}")
             yield Record(row.get(id_column, number), row[column])
     except csv.Error as error:
-        raise InputError(f"{name}, line {reader.line_num}: {error}") from None
+        raise InputError(f"{name}, after line {reader.line_num}: {error}") from None
 
 
 def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Iterator[Record]:
