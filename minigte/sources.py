@@ -63,10 +63,12 @@ def find_model(
     not what the manifest says.
     """
     name = os.fspath(model_name_or_path)
+    if not name:
+        raise ModelNotFoundError("the model's name is empty")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return Source(name, folder, "folder")
-    if not name or name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
+    if name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
     known = find_known(name)
