@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.backend import load_backend
-from minigte.batching import pack
+from minigte.batching import chunks, pack
 from minigte.checkpoint import count_parameters, load_weights
 from minigte.config import read_config, read_prompts
-from minigte.errors import InputError, InputTooLongError, TruncationWarning
+from minigte.errors import InputError, TruncationWarning
 from minigte.pooling import normalize, pool
 from minigte.precision import PRECISIONS, quantize_embeddings
 from minigte.similarity import SIMILARITY_FUNCTIONS, Hit, pairwise, semantic_search
 from minigte.sources import DEFAULT_MODEL, find_model
-from minigte.tokenization import Tokenized, Tokenizer
+from minigte.tokenization import Tokenizer
 
 Float32 = npt.NDArray[np.float32]
 
@@ -167,8 +167,10 @@ class Embedder:
         prefix = self._prompt(prompt_name, prompt)
         seen = cut = 0
         with _progress(show_progress_bar, sentences) as progress:
-            for chunk in _chunks(sentences):
-                tokenized = self._tokenize(chunk, prefix, seen, refuse_long=truncation == "error")
+            for chunk in chunks(sentences, CHUNK_TEXTS):
+                tokenized = self.tokenizer.tokenize(
+                    chunk, prefix=prefix, start=seen, refuse_long=truncation == "error"
+                )
                 cut += sum(text.num_tokens > self.max_seq_length for text in tokenized)
                 seen += len(chunk)
                 input_ids = [text.input_ids for text in tokenized]
@@ -185,7 +187,8 @@ class Embedder:
                         )  # B of (dim,)
                     for i, row in zip(batch.index, rows, strict=True):
                         vectors[i] = row  # back to the caller's order
-                    progress.update(len(batch.index))
+                    if progress is not None:
+                        progress.update(len(batch.index))
                 yield vectors if output_value == "token_embeddings" else np.stack(vectors)
         if cut and truncation == "warn":
             warnings.warn(
@@ -233,7 +236,7 @@ class Embedder:
         One list of ids per text, without padding; for a str, its list alone.
         """
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        input_ids = [text.input_ids for text in self._tokenize(texts, "", 0)]
+        input_ids = [text.input_ids for text in self.tokenizer.tokenize(texts)]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
         if isinstance(sentences, str):
             return {"input_ids": input_ids[0], "token_type_ids": token_type_ids[0]}
@@ -242,25 +245,8 @@ class Embedder:
     def count_tokens(self, sentences: str | Iterable[str]) -> Any:
         """How many tokens each text has, special tokens included, before any cut; an int for a str."""
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        counts = [text.num_tokens for text in self._tokenize(texts, "", 0)]
+        counts = [text.num_tokens for text in self.tokenizer.tokenize(texts)]
         return counts[0] if isinstance(sentences, str) else counts
-
-    def _tokenize(
-        self, texts: list[str], prefix: str, start: int, *, refuse_long: bool = False
-    ) -> list[Tokenized]:
-        """Check that all are texts, and turn them into ids; ``start`` is the first one's position."""
-        for position, text in enumerate(texts, start):
-            if not isinstance(text, str):
-                raise InputError(f"sentences[{position}] is {type(text).__name__}, not str: {_shorten(text)}")
-        tokenized = self.tokenizer.tokenize([prefix + text for text in texts] if prefix else texts, start)
-        if refuse_long:
-            for position, tokens in enumerate(tokenized, start):
-                if tokens.num_tokens > self.max_seq_length:
-                    raise InputTooLongError(
-                        f"sentences[{position}] has {tokens.num_tokens} tokens, the model reads "
-                        f"{self.max_seq_length}: split the text, or pass truncation='ignore'"
-                    )
-        return tokenized
 
     def _pool(
         self, hidden: Float32, offsets: npt.NDArray[np.int64], dim: int | None, normalize_embeddings: bool
@@ -297,40 +283,16 @@ class Embedder:
         return dim
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Cut an iterable into lists of at most CHUNK_TEXTS. Raises InputError for what is not iterable."""
-    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
-        raise InputError(f"sentences must be a str or an iterable of str, not {type(texts).__name__}")
-    iterator = iter(texts)
-    while chunk := list(itertools.islice(iterator, CHUNK_TEXTS)):
-        yield chunk
-
-
 def _progress(show: bool | None, texts: Iterable[str]) -> Any:
-    """A tqdm bar on stderr: when asked for, or (None) on a terminal after PROGRESS_DELAY seconds."""
+    """A tqdm bar when asked for, or (None) on a terminal after PROGRESS_DELAY seconds; otherwise None."""
     if show is False or (show is None and not sys.stderr.isatty()):
-        return _NoProgress()
+        return contextlib.nullcontext()
     from tqdm import tqdm
 
     total = len(texts) if isinstance(texts, Sized) else None
     return tqdm(total=total, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY)
 
 
-class _NoProgress(contextlib.nullcontext[Any]):
-    """Stands for a progress bar where none is shown, so that tqdm need not be installed."""
-
-    def __enter__(self) -> _NoProgress:
-        return self
-
-    def update(self, n: int) -> None:
-        """Show nothing."""
-
-
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise InputError(f"unknown {name} {value!r} (known: {', '.join(choices)})")
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from minigte.config import Config
-from minigte.errors import InputError, TokenizerError
+from minigte.errors import InputError, InputTooLongError, TokenizerError
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,42 @@ class Tokenizer:
             )
         self.tokenizer.enable_truncation(max_seq_length)
 
-    def tokenize(self, sentences: Sequence[str], start: int = 0) -> list[Tokenized]:
-        """Turn texts into ids.
+    def tokenize(
+        self, sentences: Sequence[str], *, prefix: str = "", start: int = 0, refuse_long: bool = False
+    ) -> list[Tokenized]:
+        """Turn texts, each with ``prefix`` in front, into ids.
 
-        Raises InputError for a text that is not Unicode (a lone surrogate), naming its position;
-        ``start`` is the position of the first of ``sentences`` in the caller's list.
+        Raises InputError, which names the position, for anything that is not a text; ``start`` is the
+        position of the first of ``sentences`` in the caller's list. ``refuse_long``: raise
+        InputTooLongError for a text of more than ``max_seq_length`` tokens in place of cutting it.
         """
-        texts = [sentence.lower() for sentence in sentences] if self.do_lower_case else list(sentences)
+        for position, sentence in enumerate(sentences, start):
+            if not isinstance(sentence, str):
+                raise InputError(
+                    f"sentences[{position}] is {type(sentence).__name__}, not str: {sentence!r:.60}"
+                )
+        texts = [prefix + sentence for sentence in sentences]
+        if self.do_lower_case:
+            texts = [text.lower() for text in texts]
         try:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except (UnicodeEncodeError, TypeError):
             for position, text in enumerate(texts, start):
                 check_unicode(text, f"sentences[{position}]")
             raise
-        return [
-            Tokenized(
-                encoding.ids,
-                len(encoding.ids)
-                + sum(len(cut.ids) - self.num_special_tokens for cut in encoding.overflowing),
-            )
-            for encoding in encodings
-        ]
+        tokenized = [Tokenized(encoding.ids, self._count(encoding)) for encoding in encodings]
+        if refuse_long:
+            for position, tokens in enumerate(tokenized, start):
+                if tokens.num_tokens > len(tokens.input_ids):
+                    raise InputTooLongError(
+                        f"sentences[{position}] has {tokens.num_tokens} tokens, the model reads "
+                        f"{len(tokens.input_ids)}: split the text, or pass truncation='ignore'"
+                    )
+        return tokenized
+
+    def _count(self, encoding: tokenizers.Encoding) -> int:
+        """The tokens of a text before it was cut; each piece cut off has special tokens of its own."""
+        return len(encoding.ids) + sum(len(cut.ids) - self.num_special_tokens for cut in encoding.overflowing)
 
 
 def check_unicode(text: str, where: str) -> None:
