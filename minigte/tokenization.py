@@ -49,7 +49,9 @@ class Tokenizer:
             raise TokenizerError(
                 f"{path} adds no special tokens, so an empty text would have no tokens at all"
             )
-        self.do_lower_case = config.do_lower_case
+        if config.do_lower_case:  # of the text between special tokens, which stay what they are
+            steps = [tokenizers.normalizers.Lowercase(), self.tokenizer.normalizer]
+            self.tokenizer.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
         self.tokenizer.no_padding()
         try:
             self.tokenizer.enable_truncation(max_seq_length)
@@ -62,7 +64,7 @@ class Tokenizer:
         Raises InputError for a text that is not Unicode (a lone surrogate), naming its position;
         ``start`` is the position of the first of ``sentences`` in the caller's list.
         """
-        texts = [sentence.lower() for sentence in sentences] if self.do_lower_case else list(sentences)
+        texts = list(sentences)
         try:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except (UnicodeEncodeError, TypeError):
