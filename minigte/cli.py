@@ -24,7 +24,7 @@ import numpy as np
 
 import minigte
 from minigte.checkpoint import find_weights
-from minigte.embedder import DOCUMENT_PROMPTS, Embedder
+from minigte.embedder import Embedder
 from minigte.errors import InputError, MinigteError, ModelNotFoundError
 from minigte.files import replacing, sha256_of
 from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, open_writer, read_records
@@ -297,9 +297,8 @@ def search(
                 yield record.text
 
         best: list[tuple[float, Record]] = []
-        document_prompt = next((name for name in DOCUMENT_PROMPTS if name in embedder.prompts), None)
         for vectors in embedder.encode_stream(
-            read_texts(), prompt_name=document_prompt, show_progress_bar=progress, truncation="ignore"
+            read_texts(), prompt_name="document", show_progress_bar=progress, truncation="ignore"
         ):
             chunk = [waiting.popleft() for _ in range(len(vectors))]
             hits = minigte.semantic_search(query_vector, vectors, top_k, embedder.config.similarity_fn_name)[

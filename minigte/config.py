@@ -78,12 +78,12 @@ def read_config(folder: Path) -> Config:
             f"{folder / 'sentence_bert_config.json'}: transformer_task {task!r} is not an embedding model"
         )
     tokenizer_config = read_json(folder / "tokenizer_config.json")
-    # A tokenizer without a limit of its own says 10**30, so the smallest of what is said counts.
+    # The first that is stated counts, but a tokenizer without a limit of its own says 10**30.
     stated = [sentence_bert.get("max_seq_length"), tokenizer_config.get("model_max_length")]
     limits = [int(limit) for limit in stated if isinstance(limit, (int, float)) and limit > 0]
     if not limits:
         assumed.append(f"max_seq_length {encoder.max_position_embeddings}")
-    fields["max_seq_length"] = min([*limits, encoder.max_position_embeddings])
+    fields["max_seq_length"] = min([*limits[:1], encoder.max_position_embeddings])
     fields["do_lower_case"] = bool(sentence_bert.get("do_lower_case", False))
 
     path = folder / "config_sentence_transformers.json"

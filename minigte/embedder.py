@@ -31,7 +31,7 @@ Float32 = npt.NDArray[np.float32]
 
 CHUNK_TEXTS = 1024  # an iterable of texts is read, ordered by length and embedded this many at a time
 BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
-DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # a document's prompt, by the names in use
+NO_PROMPTS = {"query": "", "document": ""}  # what a model that says nothing puts in front of either
 PROGRESS_DELAY = 3.0  # seconds of work after which a terminal is shown a progress bar
 
 
@@ -58,7 +58,7 @@ class Embedder:
         """Load a model from a folder, or by name from a cache or a download.
 
         ``revision``, ``cache_folder``, ``local_files_only``: see ``sources.find_model``.
-        ``prompts``: texts to put in front, by name, in place of the model's own.
+        ``prompts``: texts to put in front, by name, beside the model's own or in their place.
         ``max_seq_length``: cut texts to fewer tokens than the model could read.
         ``truncate_dim``: keep only this many leading components of each vector.
         ``dtype``: what the matrix products are computed in. ``backend``: "auto" or "numpy".
@@ -72,7 +72,7 @@ class Embedder:
             local_files_only=local_files_only,
         )
         self.config = read_config(self.source.folder)
-        self.prompts = read_prompts("Embedder", prompts) if prompts is not None else dict(self.config.prompts)
+        self.prompts = {**NO_PROMPTS, **self.config.prompts, **read_prompts("Embedder", prompts)}
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
             self._prompt(self.default_prompt_name, None)
@@ -199,12 +199,12 @@ class Embedder:
             )
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` with the model's prompt named "query", where it has one."""
-        return self.encode(sentences, **self._role(options, "query"))
+        """``encode`` with the prompt "query", never the default one, unless ``options`` name another."""
+        return self.encode(sentences, **_with_prompt("query", options))
 
     def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` with the model's prompt named "document", "passage" or "corpus", where it has one."""
-        return self.encode(sentences, **self._role(options, *DOCUMENT_PROMPTS))
+        """``encode`` with the prompt "document", never the default one, unless ``options`` name another."""
+        return self.encode(sentences, **_with_prompt("document", options))
 
     def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
         """The model's similarity of every pair: (A, D), (B, D) -> (A, B). A single vector is (1, D)."""
@@ -227,7 +227,7 @@ class Embedder:
         go to ``encode``. Gives one list of {"corpus_id": position, "score": similarity} per query.
         """
         query_embeddings = np.atleast_2d(self.encode_query(queries, **options))
-        chunks = self.encode_stream(corpus, **self._role(options, *DOCUMENT_PROMPTS))
+        chunks = self.encode_stream(corpus, **_with_prompt("document", options))
         return semantic_search(query_embeddings, chunks, top_k, self.config.similarity_fn_name)
 
     def tokenize(self, sentences: str | Iterable[str]) -> dict[str, Any]:
@@ -266,16 +266,8 @@ class Embedder:
         if name is None:
             return ""
         if name not in self.prompts:
-            known = ", ".join(self.prompts) or "the model has none"
-            raise InputError(f"unknown prompt_name {name!r} (known: {known})")
+            raise InputError(f"unknown prompt_name {name!r} (known: {', '.join(self.prompts)})")
         return self.prompts[name]
-
-    def _role(self, options: dict[str, Any], *names: str) -> dict[str, Any]:
-        """``options`` with the first prompt of these names that the model has, unless one is given."""
-        if options.get("prompt_name") is not None or options.get("prompt") is not None:
-            return options
-        name = next((name for name in names if name in self.prompts), None)
-        return {**options, "prompt_name": name} if name else options
 
     def _check_truncate_dim(self, dim: int | None) -> int | None:
         if dim is not None and not 1 <= dim <= self.config.embedding_dimension:
@@ -291,6 +283,12 @@ def _progress(show: bool | None, texts: Iterable[str]) -> Any:
 
     total = len(texts) if isinstance(texts, Sized) else None
     return tqdm(total=total, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY)
+
+
+def _with_prompt(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """``options`` with the prompt of this name, where they ask for none."""
+    asked = options.get("prompt_name") is not None or options.get("prompt") is not None
+    return options if asked else {**options, "prompt_name": name}
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:

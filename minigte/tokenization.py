@@ -49,7 +49,9 @@ class Tokenizer:
             raise TokenizerError(
                 f"{path} adds no special tokens, so an empty text would have no tokens at all"
             )
-        self.do_lower_case = config.do_lower_case
+        if config.do_lower_case:  # of the text between special tokens, which stay what they are
+            steps = [tokenizers.normalizers.Lowercase(), self.tokenizer.normalizer]
+            self.tokenizer.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
         self.tokenizer.no_padding()
         if max_seq_length <= self.num_special_tokens:
             raise TokenizerError(
@@ -73,8 +75,6 @@ class Tokenizer:
                     f"sentences[{position}] is {type(sentence).__name__}, not str: {sentence!r:.60}"
                 )
         texts = [prefix + sentence for sentence in sentences]
-        if self.do_lower_case:
-            texts = [text.lower() for text in texts]
         try:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except (UnicodeEncodeError, TypeError):

@@ -26,7 +26,7 @@ TEXTS = ["the cat sat", "", "a dog", "   ", "the dog sat on the mat", "run"]
 @pytest.fixture(scope="module")
 def tiny_embedder(tmp_path_factory):
     folder = tiny.write_model(tmp_path_factory.mktemp("model"))
-    tiny.write_sentence_transformers(folder, prompts={"query": "query: ", "passage": "passage: "})
+    tiny.write_sentence_transformers(folder, prompts={"query": "query: ", "document": "document: "})
     return Embedder(folder)
 
 
@@ -152,9 +152,9 @@ def test_prompts(tiny_embedder):
         Embedder(tiny_embedder.source.folder, prompts={"q": "query: "}).encode("cat", prompt_name="q"),
     ):
         np.testing.assert_array_equal(same, plain)
-    np.testing.assert_array_equal(tiny_embedder.encode_document("cat"), tiny_embedder.encode("passage: cat"))
+    np.testing.assert_array_equal(tiny_embedder.encode_document("cat"), tiny_embedder.encode("document: cat"))
     np.testing.assert_array_equal(tiny_embedder.encode_query("cat", prompt=""), tiny_embedder.encode("cat"))
-    with pytest.raises(InputError, match=r"unknown prompt_name 'none' \(known: query, passage\)"):
+    with pytest.raises(InputError, match=r"unknown prompt_name 'none' \(known: query, document\)"):
         tiny_embedder.encode("cat", prompt_name="none")
     with pytest.raises(InputError, match="unknown prompt_name"):
         Embedder(tiny_embedder.source.folder, default_prompt_name="none")

@@ -25,15 +25,6 @@ Float32 = npt.NDArray[np.float32]
 backends = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "auto"])
 
 
-def named(weights: bert.Weights) -> dict[str, Float32]:
-    """The loaded arrays under their names in a checkpoint."""
-    arrays = {row.name: getattr(weights, row.field) for row in bert.EMBEDDING_PARAMETERS}
-    for i, layer in enumerate(weights.layers):
-        prefix = bert.ENCODER_LAYER.format(i)
-        arrays |= {prefix + row.name: getattr(layer, row.field) for row in bert.LAYER_PARAMETERS}
-    return arrays
-
-
 @pytest.fixture(scope="module", params=[*golden.TINY, "gte-small"])
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -47,7 +38,7 @@ def case(
     config = read_config(folder)
     weights = load_weights(folder, config)
     file = golden.read(name)
-    assert exact.tensors_sha256(named(weights)) == file.weights_sha256, (
+    assert exact.tensors_sha256(exact.named(weights)) == file.weights_sha256, (
         f"{name}'s weights are not those of {name}.npz: {golden.REMAKE}"
     )
     return name, file, config, weights

@@ -78,7 +78,7 @@ def attention(
 
 
 def erf(x: Float32) -> Float32:
-    """erf(x) = 2/sqrt(pi) ∫₀ˣ exp(-t²) dt, to 1.5e-7.
+    """erf(x) = 2/sqrt(pi) ∫₀ˣ exp(-t²) dt, to 1.5e-7, which float32's rounding raises to 5e-7.
 
     NumPy has no erf. Abramowitz & Stegun, "Handbook of Mathematical Functions", formula 7.1.26:
     erf(x) = 1 - (a₁t + a₂t² + a₃t³ + a₄t⁴ + a₅t⁵) exp(-x²) with t = 1/(1 + p x), for x >= 0.

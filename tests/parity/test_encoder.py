@@ -1,0 +1,239 @@
+"""Every stage of the forward pass against transformers' BertModel, run beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import exact
+import numpy as np
+import numpy.typing as npt
+import oracle
+import pytest
+import tiny
+import torch
+import transformers
+from nasty import LONG
+
+from minigte import Embedder
+from minigte.backend import BACKENDS, load_backend
+from minigte.batching import pack
+from minigte.checkpoint import load_weights
+from minigte.config import Config, read_config
+from minigte.models import bert
+from minigte.pooling import normalize, pool
+from minigte.reference.bert import trace
+
+Float32 = npt.NDArray[np.float32]
+
+backends = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "auto"])
+
+
+def random_config(seed: int) -> bert.Config:
+    """A small config in which every field is drawn."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*choices: Any) -> Any:
+        return choices[rng.integers(len(choices))]
+
+    heads = draw(1, 2, 3, 4, 5, 7)
+    return bert.Config(
+        vocab_size=draw(5, 31, 64, 101, 257),
+        hidden_size=heads * draw(4, 5, 6, 8, 13, 16, 32),
+        num_hidden_layers=draw(1, 2, 3, 4),
+        num_attention_heads=heads,
+        intermediate_size=draw(1, 3, 16, 37, 64, 129),
+        max_position_embeddings=draw(1, 2, 7, 16, 40, 130),
+        type_vocab_size=draw(1, 2, 3),
+        layer_norm_eps=draw(1e-12, 1e-7, 1e-5, 1e-3, 0.1, 2.0),
+        hidden_act=draw(*bert.HIDDEN_ACTS),
+    )
+
+
+RANDOM_CONFIGS = [random_config(seed) for seed in range(48)]
+
+
+def random_ids(config: bert.Config, seed: int) -> list[list[int]]:
+    """Texts as long as the model reads, of one token, and of lengths between, two of them equal."""
+    rng = np.random.default_rng(seed)
+    longest = config.max_position_embeddings
+    lengths = [longest, 1, longest, *rng.integers(1, longest + 1, size=4)]
+    return [rng.integers(config.vocab_size, size=length).tolist() for length in lengths]
+
+
+def assert_traces_equal(
+    comparison: str, config: bert.Config, weights: bert.Weights, model: Any, texts: Sequence[Sequence[int]]
+) -> None:
+    """Compare every stage of every text, alone."""
+    for text in texts:
+        got = trace(config, weights, np.array(text))
+        hidden = got[f"encoder.layer.{config.num_hidden_layers - 1}.output"]
+        got["pooled"] = pool(hidden, np.array([0, len(text)]), ("mean",))[0]
+        got["normalized"] = normalize(got["pooled"][None])[0]
+        exact.assert_stages_equal(
+            comparison, got, oracle.trace(model, text), exact.largest_scores(got, config)
+        )
+
+
+def assert_packed_equal(
+    comparison: str,
+    config: Config,
+    weights: bert.Weights,
+    backend: str,
+    model: Any,
+    texts: Sequence[Sequence[int]],
+) -> None:
+    """Compare the last hidden state of texts packed together with what transformers gives for each alone."""
+    last = f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output"
+    loaded = load_backend(config, weights, backend=backend, dtype="float32")
+    seen = []
+    for batch, hidden in loaded.last_hidden_states(pack(texts, max_texts=8, max_tokens=100)):
+        for i, rows in zip(batch.index, np.split(hidden, batch.offsets[1:-1]), strict=True):
+            want = oracle.trace(model, texts[i])[last]
+            exact.assert_stages_equal(f"{comparison}, {backend}, packed", {last: rows}, {last: want})
+            seen.append(i)
+    assert sorted(seen) == list(range(len(texts)))
+
+
+def save(folder: Path, fields: bert.Config, seed: int, kind: str, **options: Any) -> Path:
+    """Have transformers save a model of the named class, whose encoder holds ``tiny.tensors``."""
+    config = transformers.BertConfig(**vars(fields))
+    model = getattr(transformers, kind)(config)
+    encoder = model if kind == "BertModel" else model.bert
+    arrays = {name: torch.from_numpy(array) for name, array in tiny.tensors(fields, seed).items()}
+    missing, unexpected = encoder.load_state_dict(arrays, strict=False)
+    assert not unexpected
+    assert all(name.startswith("pooler.") for name in missing)
+    model.to(options.pop("dtype", torch.float32)).save_pretrained(folder, **options)
+    return folder
+
+
+def test_the_random_configs_change_every_field() -> None:
+    for field in dataclasses.fields(bert.Config):
+        assert len({getattr(config, field.name) for config in RANDOM_CONFIGS}) >= 3, field.name
+    assert {config.hidden_act for config in RANDOM_CONFIGS} == set(bert.HIDDEN_ACTS)
+    assert any(config.hidden_size % 16 for config in RANDOM_CONFIGS)
+    assert any(config.num_hidden_layers == 1 for config in RANDOM_CONFIGS)
+    assert any(config.head_size == 4 for config in RANDOM_CONFIGS)
+    assert any(config.type_vocab_size == 1 for config in RANDOM_CONFIGS)
+    assert any(config.max_position_embeddings == 1 for config in RANDOM_CONFIGS)
+    assert any(config.layer_norm_eps >= 0.1 for config in RANDOM_CONFIGS)
+
+
+@pytest.mark.parametrize("seed", range(len(RANDOM_CONFIGS)))
+def test_random_configs(tmp_path: Path, seed: int) -> None:
+    fields = RANDOM_CONFIGS[seed]
+    folder = save(tmp_path, fields, seed, "BertModel")
+    config = read_config(folder)
+    assert config.encoder == fields
+    weights = load_weights(folder, config)
+    model = oracle.load(folder)
+    texts = random_ids(fields, seed)
+    assert_traces_equal("parity random configs", fields, weights, model, texts)
+    for backend in BACKENDS:
+        assert_packed_equal("parity random configs", config, weights, backend, model, texts)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(bert.Config)])
+def test_one_field_changed_alone(tmp_path: Path, field: str) -> None:
+    changed = {
+        "vocab_size": 333,
+        "hidden_size": 35,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 2,
+        "intermediate_size": 111,
+        "max_position_embeddings": 77,
+        "type_vocab_size": 1,
+        "layer_norm_eps": 0.5,
+        "hidden_act": "relu",
+    }[field]
+    assert changed != getattr(tiny.CONFIG, field)
+    fields = tiny.config(**{field: changed})
+    folder = save(tmp_path, fields, 0, "BertModel")
+    config = read_config(folder)
+    weights = load_weights(folder, config)
+    texts = random_ids(fields, 0)
+    assert_traces_equal("parity one field changed", fields, weights, oracle.load(folder), texts)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "BertForPreTraining"])
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "10KB"}], ids=["one file", "shards"])
+def test_every_form_in_which_transformers_saves(
+    tmp_path: Path, kind: str, dtype: torch.dtype, options: dict[str, Any]
+) -> None:
+    folder = save(tmp_path, tiny.CONFIG, 3, kind, dtype=dtype, **options)
+    assert (folder / "model.safetensors.index.json").exists() == bool(options)
+    config = read_config(folder)
+    weights = load_weights(folder, config)
+    model = oracle.load(folder)
+    want = oracle.tensors(model)
+    for name, array in exact.named(weights).items():
+        np.testing.assert_array_equal(array, want.pop(name), err_msg=name)
+    assert not want
+    texts = random_ids(tiny.CONFIG, 3)
+    assert_traces_equal("parity saved forms", tiny.CONFIG, weights, model, texts)
+
+
+class OnnxInputs(torch.nn.Module):
+    """A BertModel called as exporters call it: by its tensors alone."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.embeddings, self.encoder = model.embeddings, model.encoder
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        return self.encoder(self.embeddings(input_ids))[0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("place", ["model.onnx", "onnx/model.onnx"])
+def test_onnx_export(tmp_path: Path, place: str) -> None:
+    model = oracle.build(vars(tiny.CONFIG), tiny.tensors())
+    tiny.write_model(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    torch.onnx.export(OnnxInputs(model), (torch.tensor([[1, 2, 3]]),), path, dynamo=False)
+    loaded = exact.named(load_weights(tmp_path, read_config(tmp_path)))
+    assert {name: array.tobytes() for name, array in loaded.items()} == {
+        name: array.tobytes() for name, array in tiny.tensors().items()
+    }
+
+
+@pytest.fixture(scope="module")
+def gte_model(gte_small: Path) -> Any:
+    return oracle.load(gte_small)
+
+
+# From two tokens ([CLS] and [SEP]) to more than the model reads.
+WORD_COUNTS = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 500)
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    words = (LONG * 20).split()
+    return [" ".join(words[7 * i : 7 * i + count]) for i, count in enumerate(WORD_COUNTS)]
+
+
+def test_gte_small_stage_by_stage(embedder: Embedder, gte_model: Any, texts: list[str]) -> None:
+    weights = load_weights(embedder.source.folder, embedder.config)
+    ids = embedder.tokenize(texts)["input_ids"]
+    assert min(map(len, ids)) == 2
+    assert max(embedder.count_tokens(texts)) > max(map(len, ids)) == 512
+    assert_traces_equal("parity gte-small", embedder.config.encoder, weights, gte_model, [[101], *ids])
+
+
+@backends
+def test_gte_small_in_batches_equals_transformers_one_by_one(
+    gte_small: Path, gte_model: Any, texts: list[str], backend: str
+) -> None:
+    embedder = Embedder(gte_small, backend=backend)
+    vectors = embedder.encode(texts, truncation="ignore")
+    for ids, vector in zip(embedder.tokenize(texts)["input_ids"], vectors, strict=True):
+        want = oracle.trace(gte_model, ids)["normalized"]
+        exact.assert_stages_equal(
+            f"parity gte-small, {backend}, encode", {"normalized": vector}, {"normalized": want}
+        )

@@ -1,0 +1,241 @@
+"""Everything around the encoder against sentence-transformers, run beside it on the same model folder."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import exact
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tiny
+import torch
+from sentence_transformers import SentenceTransformer, util
+from sentence_transformers.util import quantize_embeddings
+
+import minigte
+from minigte import Embedder
+from minigte.config import SIMILARITY_FN_NAMES
+from minigte.pooling import POOLING_MODES
+from minigte.precision import PRECISIONS
+
+Float32 = npt.NDArray[np.float32]
+
+TEXTS = [
+    "the cat sat on the mat",
+    "",
+    "a dog",
+    "running dogs, running cats: 42!",
+    "dog a",
+    "the mats",
+    "q",
+    "a cat. " * 30,  # more than the tiny model reads
+]
+
+
+def load_sentence_transformer(folder: Path, **options: Any) -> SentenceTransformer:
+    model = SentenceTransformer(
+        str(folder), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True, **options
+    )
+    return model.eval()
+
+
+def write(folder: Path, **options: Any) -> Path:
+    return tiny.write_sentence_transformers(tiny.write_model(folder, seed=5), **options)
+
+
+def assert_close(got: Float32, want: Float32) -> None:
+    """Equal within the bound on vectors, relative to their size."""
+    assert got.dtype == want.dtype == np.float32
+    assert exact.difference(got, want) <= exact.VECTOR_BOUND
+
+
+POOLINGS = [(mode,) for mode in POOLING_MODES] + [("cls", "mean"), ("max", "lasttoken", "weightedmean")]
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["raw", "normalize"])
+@pytest.mark.parametrize("form", ["old", "new", "saved by sentence-transformers"])
+@pytest.mark.parametrize("modes", POOLINGS, ids="+".join)
+def test_pooling(tmp_path: Path, modes: tuple[str, ...], form: str, normalize: bool) -> None:
+    folder = write(tmp_path / "a", form="old" if form == "old" else "new", modes=modes, normalize=normalize)
+    model = load_sentence_transformer(folder)
+    if form.startswith("saved"):
+        model.save(str(tmp_path / "b"), create_model_card=False)
+        folder = tmp_path / "b"
+    embedder = Embedder(folder)
+    assert embedder.config.assumed in ((), ("max_seq_length 32",))
+    assert_close(embedder.encode(TEXTS, truncation="ignore"), model.encode(TEXTS))
+
+
+def test_a_folder_of_transformers_alone_is_mean_pooled_as_there(tmp_path: Path) -> None:
+    """sentence-transformers assumes mean pooling alone; minigte also assumes the L2 norm, and says so."""
+    folder = tiny.write_model(tmp_path, seed=5)
+    embedder = Embedder(folder)
+    assert embedder.config.assumed == ("mean pooling", "L2 norm", "max_seq_length 32")
+    want = load_sentence_transformer(folder).encode(TEXTS, normalize_embeddings=True)
+    assert_close(embedder.encode(TEXTS, truncation="ignore"), want)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    prompts = {"query": "query: ", "passage": "passage: ", "mine": "the "}
+    path = tmp_path_factory.mktemp("model")
+    return write(path, normalize=False, prompts=prompts, default_prompt_name=None)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> SentenceTransformer:
+    return load_sentence_transformer(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny_embedder(folder: Path) -> Embedder:
+    return Embedder(folder)
+
+
+@pytest.mark.parametrize("truncate_dim", [None, 1, 7, 20])
+@pytest.mark.parametrize("normalize_embeddings", [False, True])
+@pytest.mark.parametrize("options", [{}, {"prompt_name": "mine"}, {"prompt": "dog "}, {"prompt": ""}])
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_encode(
+    tiny_embedder: Embedder,
+    model: SentenceTransformer,
+    method: str,
+    options: dict[str, Any],
+    normalize_embeddings: bool,
+    truncate_dim: int | None,
+) -> None:
+    options = {**options, "normalize_embeddings": normalize_embeddings, "truncate_dim": truncate_dim}
+    want = getattr(model, method)(TEXTS, **options)
+    assert_close(getattr(tiny_embedder, method)(TEXTS, truncation="ignore", **options), want)
+    one = getattr(tiny_embedder, method)(TEXTS[0], **options)
+    assert_close(one, getattr(model, method)(TEXTS[0], **options))
+
+
+@pytest.mark.parametrize("names", [("document",), ("corpus",), ("passage", "corpus", "document"), ()])
+def test_prompts_of_queries_and_documents(tmp_path: Path, names: tuple[str, ...]) -> None:
+    prompts = {name: f"{name[0]} " for name in names}
+    folder = write(tmp_path, normalize=False, prompts=prompts, default_prompt_name=next(iter(names), None))
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    for method in ("encode", "encode_query", "encode_document"):
+        got = getattr(embedder, method)(TEXTS, truncation="ignore")
+        assert_close(got, getattr(model, method)(TEXTS))
+
+
+def test_options_of_the_constructor(folder: Path) -> None:
+    options = {"prompts": {"other": "mat "}, "default_prompt_name": "other", "truncate_dim": 9}
+    embedder, model = Embedder(folder, **options), load_sentence_transformer(folder, **options)
+    for name in (None, "mine", "query", "document"):
+        got = embedder.encode(TEXTS, prompt_name=name, truncation="ignore")
+        assert_close(got, model.encode(TEXTS, prompt_name=name))
+
+
+def test_token_embeddings(tiny_embedder: Embedder, model: SentenceTransformer) -> None:
+    got = tiny_embedder.encode(TEXTS, output_value="token_embeddings", truncation="ignore")
+    want = model.encode(TEXTS, output_value="token_embeddings")
+    for ours, theirs in zip(got, want, strict=True):
+        assert_close(ours, theirs.numpy())
+    one = model.encode(TEXTS[0], output_value="token_embeddings")
+    assert_close(tiny_embedder.encode(TEXTS[0], output_value="token_embeddings"), one.numpy())
+
+
+def test_no_texts(tiny_embedder: Embedder, model: SentenceTransformer) -> None:
+    """sentence-transformers forgets the width of nothing; minigte keeps it, so that results stack."""
+    assert len(model.encode([])) == 0
+    assert tiny_embedder.encode([]).shape == (0, 20)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_quantize_embeddings_gives_the_same_codes(precision: str) -> None:
+    rng = np.random.default_rng(0)
+    embeddings = rng.standard_normal((500, 64), np.float32)
+    embeddings[:, 3] = 0.25  # a component without a range
+    embeddings[7] = 0
+    ranges = np.stack([embeddings.min(axis=0) / 2, embeddings.max(axis=0) / 2])  # some values outside
+    for options in ({}, {"calibration_embeddings": embeddings[:40]}, {"ranges": ranges}):
+        got = minigte.quantize_embeddings(embeddings, precision, **options)
+        want = quantize_embeddings(embeddings, precision, **options)
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("precision", ["binary", "ubinary"])
+@pytest.mark.parametrize("width", [1, 7, 8, 20])
+def test_binary_codes_of_any_width(precision: str, width: int) -> None:
+    embeddings = np.random.default_rng(width).standard_normal((9, width), np.float32)
+    got = minigte.quantize_embeddings(embeddings, precision)
+    np.testing.assert_array_equal(got, quantize_embeddings(embeddings, precision))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_encode_with_a_precision(tiny_embedder: Embedder, model: SentenceTransformer, precision: str) -> None:
+    """A value that lies within 1e-6 of where two codes meet may get either, so codes may differ by one."""
+    got = tiny_embedder.encode(TEXTS, precision=precision, truncation="ignore")
+    want = model.encode(TEXTS, precision=precision)
+    assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    embeddings = tiny_embedder.encode(TEXTS, truncation="ignore")
+    np.testing.assert_array_equal(got, quantize_embeddings(embeddings, precision))
+    if precision.endswith("int8"):
+        assert np.abs(got.astype(int) - want).max() <= 1
+    elif precision == "float32":
+        assert_close(got, want)
+    else:
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", SIMILARITY_FN_NAMES)
+def test_similarity(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path, normalize=False, similarity_fn_name=name)
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((11, 20), np.float32), rng.standard_normal((7, 20), np.float32)
+    a[0] = 0
+    b[3] = a[5]
+    assert_close(embedder.similarity(a, b), model.similarity(a, b).numpy())
+    assert_close(embedder.similarity(a[1], b), model.similarity(a[1], b).numpy())
+    assert_close(embedder.similarity_pairwise(a[:7], b), model.similarity_pairwise(a[:7], b).numpy())
+
+
+@pytest.mark.parametrize(("queries", "corpus", "top_k"), [(1, 1, 1), (5, 300, 10), (300, 40, 100)])
+@pytest.mark.parametrize("chunk", [7, 16_384])
+def test_semantic_search(queries: int, corpus: int, top_k: int, chunk: int) -> None:
+    rng = np.random.default_rng(0)
+    q, c = rng.standard_normal((queries, 16), np.float32), rng.standard_normal((corpus, 16), np.float32)
+    got = minigte.semantic_search(q, c, top_k, corpus_chunk_size=chunk)
+    want = util.semantic_search(torch.from_numpy(q), torch.from_numpy(c), top_k=top_k)
+    for ours, theirs in zip(got, want, strict=True):
+        assert [hit["corpus_id"] for hit in ours] == [hit["corpus_id"] for hit in theirs]
+        np.testing.assert_allclose(
+            [hit["score"] for hit in ours], [hit["score"] for hit in theirs], atol=exact.VECTOR_BOUND
+        )
+
+
+LIMITS = list(itertools.product([None, 5, 20], [None, 3, 12, 10**30]))
+
+
+@pytest.mark.parametrize(("max_seq_length", "model_max_length"), LIMITS)
+def test_max_seq_length(tmp_path: Path, max_seq_length: int | None, model_max_length: int | None) -> None:
+    """sentence_bert_config.json decides; without it the tokenizer; never more than there are positions."""
+    sentence_bert = {"do_lower_case": False}
+    if max_seq_length is not None:
+        sentence_bert["max_seq_length"] = max_seq_length
+    folder = write(tmp_path, normalize=False, sentence_bert=sentence_bert)
+    tiny.write_tokenizer(folder, model_max_length=model_max_length)
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    assert embedder.max_seq_length == model.max_seq_length
+    ids = embedder.tokenize(TEXTS)["input_ids"]
+    assert ids == [model.tokenize([text])["input_ids"][0].tolist() for text in TEXTS]
+    assert_close(embedder.encode(TEXTS, truncation="ignore"), model.encode(TEXTS))
+
+
+@pytest.mark.parametrize("lowercase", [False, True], ids=["cased tokenizer", "uncased tokenizer"])
+@pytest.mark.parametrize("do_lower_case", [False, True])
+def test_do_lower_case(tmp_path: Path, do_lower_case: bool, lowercase: bool) -> None:
+    sentence_bert = {"max_seq_length": 32, "do_lower_case": do_lower_case}
+    folder = write(tmp_path, normalize=False, sentence_bert=sentence_bert)
+    tiny.write_tokenizer(folder, lowercase=lowercase)
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    for text in ("The CAT sat", "A [SEP] Dog [MASK] Cat", "É [cls] [CLS]", "QUERY: RUNNING Mats"):
+        assert embedder.tokenize(text)["input_ids"] == model.tokenize([text])["input_ids"][0].tolist()
