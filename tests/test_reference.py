@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,6 @@ from minigte import Embedder
 from minigte.batching import pack
 from minigte.pooling import POOLING_MODES, normalize, pool
 from minigte.reference import bert, ops
-import itertools
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
