@@ -255,7 +255,7 @@ class TestEmbed:
         assert list(tmp_path.iterdir()) == []
 
     def test_no_room_to_write(self, run, tmp_path):
-        """The kernel refuses to let the file grow, as it does on a full disk; the old output survives."""
+        """The kernel refuses to let the file grow; the old output survives."""
         (tmp_path / "out.npy").write_bytes(b"before")
         limit = 100 * 1024
         process = run(
@@ -268,6 +268,22 @@ class TestEmbed:
         assert "cannot write out.npy: File too large" in failed(process)
         assert (tmp_path / "out.npy").read_bytes() == b"before"
         assert len(list(tmp_path.iterdir())) == 1
+
+    def test_a_full_disk(self, run, tmp_path):
+        """A real file system of 64 KiB, where root may mount one; the old output survives."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("this user may not mount a file system")
+        try:
+            (disk / "out.jsonl").write_bytes(b"before")
+            process = run("embed", "-o", "disk/out.jsonl", stdin="cat\n" * 5000)
+            assert "cannot write disk/out.jsonl: No space left on device" in failed(process)
+            assert (disk / "out.jsonl").read_bytes() == b"before"
+            assert len(list(disk.iterdir())) == 1
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
 
     def test_stdout_is_full(self, folder):
         with open("/dev/full", "wb") as full:  # noqa: PTH123

@@ -213,7 +213,7 @@ class TestNpm:
 
     def test_a_registry_without_it(self, known, registry, tmp_path):
         registry.status = {f"/{known.npm.name}": 404}
-        self.refused(known, tmp_path, DownloadError, "failed: npm error")
+        self.refused(known, tmp_path, DownloadError, "failed: 404 ")
 
     def test_no_npm(self, known, tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", "")
