@@ -321,6 +321,9 @@ def test_pack(lengths: list[int], max_texts: int, max_tokens: int) -> None:
             assert i not in unpacked
             unpacked[i] = row.tolist()
     assert [unpacked[i] for i in range(len(texts))] == texts
+    for batch, following in itertools.pairwise(batches):
+        room = max_tokens - batch.num_tokens
+        assert len(batch.index) == max_texts or following.offsets[1] > room, "as many texts as fit"
     order = [i for batch in batches for i in batch.index.tolist()]
     assert order == sorted(range(len(texts)), key=lambda i: -lengths[i]), "longest first, equal ones in order"
 
