@@ -12,7 +12,7 @@ import pytest
 import tiny
 
 from minigte import Embedder
-from minigte.backend import BACKENDS, load_backend
+from minigte.backend import load_backend
 from minigte.batching import Batch
 from minigte.checkpoint import load_weights
 from minigte.config import Config, read_config
@@ -22,7 +22,7 @@ from minigte.reference.bert import trace
 
 Float32 = npt.NDArray[np.float32]
 
-backends = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "auto"])
+backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)
 
 
 @pytest.fixture(scope="module", params=[*golden.TINY, "gte-small"])

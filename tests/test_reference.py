@@ -57,9 +57,8 @@ def test_linear(rows: int, inputs: int, outputs: int, with_bias: bool) -> None:
     x, weight, bias = random(rows, inputs), random(outputs, inputs, seed=1), random(outputs, seed=2)
     want = x.astype(float) @ weight.T.astype(float) + with_bias * bias.astype(float)
     magnitude = np.abs(x) @ np.abs(weight.T).astype(float) + np.abs(bias)
-    assert_within(
-        ops.linear(x, weight, bias if with_bias else None), want, EPS * math.sqrt(inputs) * magnitude
-    )
+    got = ops.linear(x, weight, bias if with_bias else None)
+    assert_within(got, want, EPS * math.sqrt(inputs) * magnitude)
 
 
 @pytest.mark.parametrize("eps", [1e-12, 1e-5, 0.1, 2.0])
@@ -322,6 +321,9 @@ def test_pack(lengths: list[int], max_texts: int, max_tokens: int) -> None:
             assert i not in unpacked
             unpacked[i] = row.tolist()
     assert [unpacked[i] for i in range(len(texts))] == texts
+    for batch, following in itertools.pairwise(batches):
+        room = max_tokens - batch.num_tokens
+        assert len(batch.index) == max_texts or following.offsets[1] > room, "as many texts as fit"
     order = [i for batch in batches for i in batch.index.tolist()]
     assert order == sorted(range(len(texts)), key=lambda i: -lengths[i]), "longest first, equal ones in order"
 
@@ -373,7 +375,7 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
 def test_order_and_batch_size_do_not_matter(request: pytest.FixtureRequest, model: str) -> None:
     embedder: Embedder = request.getfixturevalue(model)
     alone = np.stack([embedder.encode(text, truncation="ignore") for text in TEXTS])
-    for batch_size in (1, 2, 7, 1000):
+    for batch_size in (3, 1000):
         order = np.random.default_rng(batch_size).permutation(len(TEXTS))
         shuffled = embedder.encode([TEXTS[i] for i in order], batch_size=batch_size, truncation="ignore")
         assert exact.difference(shuffled, alone[order]) <= exact.VECTOR_BOUND

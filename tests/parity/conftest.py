@@ -5,3 +5,4 @@ import torch  # noqa: F401
 import transformers
 
 transformers.logging.disable_progress_bar()
+transformers.logging.set_verbosity_error()

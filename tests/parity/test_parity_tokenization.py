@@ -26,7 +26,7 @@ def test_nasty_texts(embedder: Embedder, tokenizer: Any, name: str) -> None:
 
 
 # Any character that has a UTF-8 form, and pieces that tokenizers treat in a way of their own.
-PIECES = st.text() | st.sampled_from([*NASTY.values()][:-8])
+PIECES = st.text() | st.sampled_from([text for text in NASTY.values() if len(text) < 100])
 
 
 @settings(max_examples=500)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import tiny
 import torch
+from nasty import NASTY
 from sentence_transformers import SentenceTransformer, util
 from sentence_transformers.util import quantize_embeddings
 
@@ -50,6 +51,12 @@ def assert_close(got: Float32, want: Float32) -> None:
     """Equal within the bound on vectors, relative to their size."""
     assert got.dtype == want.dtype == np.float32
     assert exact.difference(got, want) <= exact.VECTOR_BOUND
+
+
+def test_gte_small_on_nasty_texts(embedder: Embedder) -> None:
+    texts = list(NASTY.values())
+    want = load_sentence_transformer(embedder.source.folder).encode(texts, normalize_embeddings=True)
+    assert_close(embedder.encode(texts, truncation="ignore"), want)
 
 
 POOLINGS = [(mode,) for mode in POOLING_MODES] + [("cls", "mean"), ("max", "lasttoken", "weightedmean")]
@@ -205,6 +212,21 @@ def test_semantic_search(queries: int, corpus: int, top_k: int, chunk: int) -> N
     q, c = rng.standard_normal((queries, 16), np.float32), rng.standard_normal((corpus, 16), np.float32)
     got = minigte.semantic_search(q, c, top_k, corpus_chunk_size=chunk)
     want = util.semantic_search(torch.from_numpy(q), torch.from_numpy(c), top_k=top_k)
+    for ours, theirs in zip(got, want, strict=True):
+        assert [hit["corpus_id"] for hit in ours] == [hit["corpus_id"] for hit in theirs]
+        np.testing.assert_allclose(
+            [hit["score"] for hit in ours], [hit["score"] for hit in theirs], atol=exact.VECTOR_BOUND
+        )
+
+
+def test_semantic_search_from_text(tmp_path: Path) -> None:
+    folder = write(tmp_path, prompts={"query": "query: ", "document": "the "}, similarity_fn_name="dot")
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    corpus = [f"{text} {i}" for i, text in enumerate(TEXTS[:-1] * 3)]  # no two alike, so no ties
+    got = embedder.semantic_search(TEXTS[:4], iter(corpus), top_k=5, truncation="ignore")
+    want = util.semantic_search(
+        model.encode_query(TEXTS[:4]), model.encode_document(corpus), top_k=5, score_function=util.dot_score
+    )
     for ours, theirs in zip(got, want, strict=True):
         assert [hit["corpus_id"] for hit in ours] == [hit["corpus_id"] for hit in theirs]
         np.testing.assert_allclose(
