@@ -12,7 +12,7 @@ demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 	@.venv/bin/python examples/demo.py
 
 test: .venv-test/installed  ## run the tests
-	@.venv-test/bin/python -m pytest --ignore=tests/parity
+	@.venv-test/bin/python -m pytest
 
 check: .venv-check/installed  ## check formatting, style and types
 	.venv-check/bin/ruff format --check
@@ -20,7 +20,7 @@ check: .venv-check/installed  ## check formatting, style and types
 	.venv-check/bin/mypy
 
 parity: .venv-parity/installed  ## compare every tensor with transformers and sentence-transformers
-	@.venv-parity/bin/python -m pytest tests/parity
+	@.venv-parity/bin/python -m pytest tests/parity --differences
 
 clean:  ## remove the environments that the other targets made
 	rm -rf .venv .venv-test .venv-check .venv-parity
