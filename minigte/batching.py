@@ -1,12 +1,24 @@
-"""Lists of token ids, packed: texts ordered by length, laid end to end without padding, and back."""
+"""Texts in chunks, and their token ids packed: ordered by length, laid end to end without padding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from minigte.errors import InputError
+
+
+def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Cut an iterable into lists of at most ``size``. Raises InputError for what is no iterable of texts."""
+    if isinstance(sentences, (str, bytes, bytearray, Mapping)) or not isinstance(sentences, Iterable):
+        raise InputError(f"sentences must be a str or an iterable of str, not {type(sentences).__name__}")
+    iterator = iter(sentences)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,12 @@ def find_weights(folder: Path) -> Path | None:
 
 def save_safetensors(tensors: Mapping[str, Float32], path: Path) -> None:
     """Write arrays as safetensors: float16 where that holds every value exactly, else float32."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     with np.errstate(over="ignore"):
         halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
     exact = all(np.array_equal(halves[name], tensor) for name, tensor in tensors.items())
-    save_file(dict(halves if exact else tensors), path, metadata={"format": "np"})
+    path.write_bytes(save(dict(halves if exact else tensors), metadata={"format": "np"}))
 
 
 def canonical_name(name: str) -> str:

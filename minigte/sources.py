@@ -63,10 +63,12 @@ def find_model(
     not what the manifest says.
     """
     name = os.fspath(model_name_or_path)
+    if not name:
+        raise ModelNotFoundError("the model's name is empty")
     folder = Path(name).expanduser()
     if folder.is_dir():
         return Source(name, folder, "folder")
-    if not name or name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
+    if name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
     known = find_known(name)
@@ -136,14 +138,18 @@ def _from_hub(
 ) -> Source | None:
     """Ask huggingface_hub for a repository's folder; None where only the cache may be used and lacks it."""
     import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
+        if not local_files_only:
+            # A download is tried again for half a minute before it fails; this question fails at once.
+            url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
+            huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         folder = Path(
             huggingface_hub.snapshot_download(
                 repository,
                 revision=revision,
-                cache_dir=cache_folder,
+                cache_dir=None if cache_folder is None else Path(cache_folder),
                 local_files_only=local_files_only,
                 allow_patterns=HUB_PATTERNS,
                 ignore_patterns=HUB_IGNORE,

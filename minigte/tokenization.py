@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from minigte.config import Config
-from minigte.errors import InputError, TokenizerError
+from minigte.errors import InputError, InputTooLongError, TokenizerError
 
 
 @dataclass(frozen=True)
@@ -53,35 +53,50 @@ class Tokenizer:
             steps = [tokenizers.normalizers.Lowercase(), self.tokenizer.normalizer]
             self.tokenizer.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
         self.tokenizer.no_padding()
-        try:
-            self.tokenizer.enable_truncation(max_seq_length)
-        except Exception as error:
-            raise TokenizerError(f"max_seq_length {max_seq_length} is too short: {error}") from error
+        if max_seq_length <= self.num_special_tokens:
+            raise TokenizerError(
+                f"max_seq_length {max_seq_length} is too short: {path} adds {self.num_special_tokens} "
+                "special tokens"
+            )
+        self.tokenizer.enable_truncation(max_seq_length)
 
-    def tokenize(self, sentences: Sequence[str], start: int = 0) -> list[Tokenized]:
-        """Turn texts into ids.
+    def tokenize(
+        self, sentences: Sequence[str], *, prefix: str = "", start: int = 0, refuse_long: bool = False
+    ) -> list[Tokenized]:
+        """Turn texts, each with ``prefix`` in front, into ids.
 
-        Raises InputError for a text that is not Unicode (a lone surrogate), naming its position;
-        ``start`` is the position of the first of ``sentences`` in the caller's list.
+        Raises InputError, which names the position, for anything that is not a text; ``start`` is the
+        position of the first of ``sentences`` in the caller's list. ``refuse_long``: raise
+        InputTooLongError for a text of more than ``max_seq_length`` tokens in place of cutting it.
         """
-        texts = list(sentences)
+        for position, sentence in enumerate(sentences, start):
+            if not isinstance(sentence, str):
+                raise InputError(
+                    f"sentences[{position}] is {type(sentence).__name__}, not str: {sentence!r:.60}"
+                )
+        texts = [prefix + sentence for sentence in sentences]
         try:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except (UnicodeEncodeError, TypeError):
             for position, text in enumerate(texts, start):
-                _check_unicode(text, f"sentences[{position}]")
+                check_unicode(text, f"sentences[{position}]")
             raise
-        return [
-            Tokenized(
-                encoding.ids,
-                len(encoding.ids)
-                + sum(len(cut.ids) - self.num_special_tokens for cut in encoding.overflowing),
-            )
-            for encoding in encodings
-        ]
+        tokenized = [Tokenized(encoding.ids, self._count(encoding)) for encoding in encodings]
+        if refuse_long:
+            for position, tokens in enumerate(tokenized, start):
+                if tokens.num_tokens > len(tokens.input_ids):
+                    raise InputTooLongError(
+                        f"sentences[{position}] has {tokens.num_tokens} tokens, the model reads "
+                        f"{len(tokens.input_ids)}: split the text, or pass truncation='ignore'"
+                    )
+        return tokenized
+
+    def _count(self, encoding: tokenizers.Encoding) -> int:
+        """The tokens of a text before it was cut; each piece cut off has special tokens of its own."""
+        return len(encoding.ids) + sum(len(cut.ids) - self.num_special_tokens for cut in encoding.overflowing)
 
 
-def _check_unicode(text: str, where: str) -> None:
+def check_unicode(text: str, where: str) -> None:
     """Raise InputError where the text holds a lone surrogate, half of a character that has no UTF-8 form."""
     try:
         text.encode()

@@ -58,7 +58,7 @@ def tensors(config: bert.Config = CONFIG, seed: int = 0) -> dict[str, Float32]:
 
     def fill(name: str, axes: tuple[str, ...]) -> None:
         shape = [getattr(config, axis) for axis in axes]
-        values = 2 * rng.random(shape, np.float32) - 1  # from -1 to 1
+        values: Float32 = 2 * rng.random(shape, np.float32) - 1  # from -1 to 1
         if name.endswith("LayerNorm.weight"):
             values /= 2
             values += 1

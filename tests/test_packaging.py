@@ -1,0 +1,78 @@
+"""What is installed is what is in the repository: the wheel, its names, and the borders between its rooms."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+import minigte
+
+PACKAGE = ROOT / "minigte"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path):
+    """Names of all modules that a file imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            str(tmp_path),
+            str(ROOT),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if "No matching distribution found for setuptools" in process.stderr:
+        pytest.skip("no package registry to get setuptools from")
+    assert process.returncode == 0, process.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("minigte-*.whl"))) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == {path.relative_to(ROOT).as_posix() for path in [*MODULES, PACKAGE / "py.typed"]}
+
+
+def test_the_public_names_exist():
+    assert minigte.__all__ == sorted(minigte.__all__)
+    for name in minigte.__all__:
+        assert getattr(minigte, name).__doc__
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "reference").glob("*.py")), ids=lambda path: path.name)
+def test_the_reference_imports_numpy_alone(path):
+    allowed = ("numpy", "minigte.models", "minigte.reference")
+    standard = sys.stdlib_module_names | {"__future__"}
+    for name in imported(path):
+        assert (
+            name.partition(".")[0] in standard or name.startswith(allowed) or name == "minigte.reference"
+        ), name
+
+
+def test_nothing_can_be_unpickled():
+    for path in MODULES:
+        assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & imported(path), path
+
+
+def test_one_sitting():
+    sitting = ("embedder.py", "reference/bert.py", "reference/ops.py")
+    assert sum(len((PACKAGE / name).read_text().splitlines()) for name in sitting) < 600

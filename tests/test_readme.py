@@ -1,0 +1,67 @@
+"""README.md is true: its Python and its commands run, and print what it says they print."""
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from minigte.manifest import find_known
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+# Inside a test: the demo without the environment around it, and not these tests once more.
+STANDS_FOR = {"make demo": f"{sys.executable} {ROOT / 'examples' / 'demo.py'}", "make test": ":"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model_by_name(gte_small, tmp_path_factory):
+    """A cache in which "thenlper/gte-small" is the folder that the tests have."""
+    cache = tmp_path_factory.mktemp("cache")
+    known = find_known("gte-small")
+    link = cache / f"npm--{known.name.replace('/', '--')}--{known.npm.version}"
+    link.symlink_to(gte_small.resolve(), target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGTE_CACHE", str(cache))
+        patch.delenv("MINIGTE_MODEL", raising=False)
+        yield
+
+
+def test_python():
+    code = "".join(block for kind, block in BLOCKS if kind == "python")
+    test = doctest.DocTestParser().get_doctest(code, {}, "README.md", "README.md", 0)
+    assert len(test.examples) > 5
+    output = []
+    doctest.DocTestRunner().run(test, out=output.append)
+    assert "".join(output) == ""
+
+
+def test_console(tmp_path):
+    shown = "".join(block for kind, block in BLOCKS if kind == "console")
+    commands = re.findall(r"^\$ (.*)$", shown, re.MULTILINE)
+    assert len(commands) > 5
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    printed = ""
+    for command in commands:
+        process = subprocess.run(
+            ["bash", "-c", STANDS_FOR.get(command, command)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr
+        printed += f"$ {command}\n{process.stdout}"
+    assert printed == shown
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
