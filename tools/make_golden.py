@@ -29,7 +29,7 @@ from exact import tensors_sha256  # noqa: E402
 from golden_files import FOLDER, FORMAT, TINY, sample, tiny_inputs  # noqa: E402
 from nasty import LONG, NASTY  # noqa: E402
 
-# Each text with the step of the values that are kept of every stage. A prime step meets every column.
+# Each text with the step of the values that are kept of every stage: prime, so that no column is preferred.
 GTE_TEXTS = (
     ("Beijing", 1),
     ("what is the capital of China?", 29),
