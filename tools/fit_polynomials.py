@@ -22,23 +22,24 @@ def fit(u: Float64, target: Float64, importance: Float64, degree: int) -> tuple[
     """Coefficients, lowest power first, of the polynomial in u in [-1, 1], and max |importance * error|."""
     basis = chebyshev.chebvander(u, degree)  # well conditioned, unlike powers of u
     weights = np.full(len(u), 1 / len(u))
-    best, smallest = np.zeros(degree + 1), math.inf
+    best: Float64 = np.zeros(degree + 1)
+    smallest = math.inf
     for _ in range(500):
         rows = np.sqrt(weights) * importance
         coefficients = np.linalg.lstsq(basis * rows[:, None], target * rows)[0]
         errors = np.abs((basis @ coefficients - target) * importance)
         if errors.max() < smallest:
-            best, smallest = chebyshev.cheb2poly(coefficients), float(errors.max())
+            best, smallest = np.asarray(chebyshev.cheb2poly(coefficients), np.float64), float(errors.max())
         weights *= errors
         weights /= weights.sum()
     return best, smallest
 
 
 def normal_cdf() -> tuple[Float64, float]:
-    """(Φ(x) - 1/2) / x for 0 < x <= 5.5 in u = 2 (x/5.5)² - 1; weighed by x², the error of x Φ(x)."""
-    x = np.linspace(1e-4, 5.5, 4001)
+    """(Φ(x) - 1/2) / x for 0 < x <= 5.25 in u = 2 (x/5.25)² - 1; weighed by x², the error of x Φ(x)."""
+    x = np.linspace(1e-4, 5.25, 4001)
     target = np.array([math.erf(v / math.sqrt(2)) / 2 / v for v in x])
-    return fit(2 * (x / 5.5) ** 2 - 1, target, x * x, 13)
+    return fit(2 * (x / 5.25) ** 2 - 1, target, x * x, 14)
 
 
 def power_of_two() -> tuple[Float64, float]:

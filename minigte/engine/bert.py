@@ -310,16 +310,16 @@ class Engine:
         Many texts are shared out among the threads, this one included; where there are fewer units of work
         than threads, all threads compute each unit together. The bits of a text's rows depend on neither.
         """
-        units = (unit for batch in batches for unit in self._units(batch))
-        first = list(itertools.islice(units, self.threads))
-        if self.threads == 1 or len(first) < self.threads:
-            for unit in itertools.chain(first, units):
+        stream = (unit for batch in batches for unit in self._units(batch))
+        ahead = list(itertools.islice(stream, self.threads))
+        units = itertools.chain(ahead, stream)
+        if self.threads == 1 or len(ahead) < self.threads:
+            for unit in units:
                 self._run(unit, self.threads)
                 if unit.completes is not None:
                     yield unit.completes
             return
 
-        units = itertools.chain(first, units)
         jobs: deque[tuple[Unit, Future[None]]] = deque()
         try:
             while True:
@@ -405,7 +405,7 @@ class Engine:
 
 def _constant(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """The array as the kernel expects all its inputs: contiguous and read-only (another type to Numba)."""
-    view = np.ascontiguousarray(array, dtype).view()
+    view: npt.NDArray[Any] = np.ascontiguousarray(array, dtype).view()
     view.flags.writeable = False
     return view
 

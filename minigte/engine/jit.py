@@ -6,8 +6,9 @@ all it calls, and its machine code is kept on disk for the next process.
 
 The cache files are pickles, so they are read only from directories that nobody else can write to: beside
 the package (where an image build may have put them), the user's cache directory, a private one among the
-temporary files. A file's name says all that its contents depend on: the package's version and the engine's sources, Numba
-and Python, the processor, the argument types. Whatever fails, the result is a compilation, never an error.
+temporary files. A file's name says all that its contents depend on: the package's version and the engine's
+sources, Numba and Python, the processor, the argument types. Whatever fails, the result is a compilation,
+never an error.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class _KernelCache:
                 except Exception:  # absent, unreadable or damaged: all the same
                     continue
         print(
-            "minigte: compiling the kernels for this processor, once; this takes some seconds",
+            "minigte: compiling its kernels for this processor, once (some seconds)",
             file=sys.stderr,
         )
         return None
@@ -143,7 +144,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _is_safe(directory: Path, *, make: bool) -> bool:
-    """Whether the directory is there (made with mode 0700 if ``make``) and only we or its package can write."""
+    """Whether the directory is there (made so if ``make``) and only its owner, we or root, can write."""
     try:
         if make:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)

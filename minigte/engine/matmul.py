@@ -2,8 +2,8 @@
 
 A weight (outputs, inputs) is cut into panels of PANEL outputs, each [steps][PANEL][group]: the order in which
 the micro-kernel reads it. Outputs are padded with zeros to whole panels. A product walks over the panels,
-and for each over the rows, TILE_ROWS at a time; a tile's inner dimension is summed from first to last in one
-go, so a row's result depends on that row alone.
+and for each over the rows, TILE_ROWS at a time; a tile's inner dimension is summed from first to last, in
+chunks of CHUNK_STEPS whatever the rows, so a row's result depends on that row alone.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ from minigte.engine.simd import (
 Float32 = npt.NDArray[np.float32]
 
 GROUPS = {"float32": 1, "bfloat16": 2, "int8": simd.INT8_GROUP}
+# Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
+# and a chunk of a tile's rows fits the first cache.
+CHUNK_STEPS = 384
 PANEL_TYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 
 
@@ -97,12 +100,14 @@ def multiply(panels, height, a, a_stride, b, steps, c, c_stride):
 
     The smallest tile that holds the rows is computed in full, so A and C must have that many rows in memory.
     """
-    if height > MIDDLE_ROWS:
-        tile(panels, a, a_stride, b, steps, c, c_stride)
-    elif height > SMALL_ROWS:
-        tile_middle(panels, a, a_stride, b, steps, c, c_stride)
-    else:
-        tile_small(panels, a, a_stride, b, steps, c, c_stride)
+    for first in range(0, steps, CHUNK_STEPS):
+        last = min(steps, first + CHUNK_STEPS)
+        if height > MIDDLE_ROWS:
+            tile(panels, a, a_stride, b, first, last, c, c_stride)
+        elif height > SMALL_ROWS:
+            tile_middle(panels, a, a_stride, b, first, last, c, c_stride)
+        else:
+            tile_small(panels, a, a_stride, b, first, last, c, c_stride)
 
 
 def _dequantize(panels, total, offset, scale, row_scale):
@@ -123,8 +128,8 @@ def _(panels, total, offset, scale, row_scale):
 def linear(a, scales, matrix, layer, first, last, finish, out, scratch):
     """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
 
-    a is what ``rowwise.convert`` makes, scales (M,) its scales (int8). ``finish`` is LINEAR, RESIDUAL (out +=)
-    or an activation. M must be the rows of a view into an array with TILE_ROWS more.
+    a is what ``rowwise.convert`` makes, scales (M,) its scales (int8). ``finish`` is LINEAR, RESIDUAL
+    (out +=) or an activation. M must be the rows of a view into an array with TILE_ROWS more.
     """
     height, steps = a.shape[0], matrix.panels.shape[2]
     panel_bytes = matrix.panels.strides[1]

@@ -352,7 +352,7 @@ def store(typingctx, where, value):
     """Write LANES float32 to an address."""
 
     def codegen(context, builder, sig, args):
-        _store(builder, *args, 4)
+        _store(builder, args[0], args[1], 4)
         return context.get_dummy_value()
 
     return types.void(types.int64, vector), codegen
@@ -514,28 +514,32 @@ def _kind(dtype):
 
 
 def _tile(height):
-    """The micro-kernel of ``height`` rows."""
+    """The micro-kernel of ``height`` rows: C = A B over the steps from ``first`` to ``last``, all by address.
+
+    The sum starts at zero; if ``first`` is not 0 it is added to what stands in C, else C is overwritten. The
+    type of the array ``panels`` says what is multiplied.
+    """
 
     @intrinsic
-    def tile(typingctx, panels, a, a_stride, b, steps, c, c_stride):
+    def tile(typingctx, panels, a, a_stride, b, first, last, c, c_stride):
         spread, columns, accumulate, total, a_step, b_step = _kind(panels.dtype)
 
         def codegen(context, builder, sig, args):
-            _, a, a_stride, b, steps, c, c_stride = args
+            _, a, a_stride, b, first, last, c, c_stride = args
             entry = builder.block
             loop = builder.append_basic_block("steps")
-            done = builder.append_basic_block("done")
+            done, add, write, end = (builder.append_basic_block(n) for n in ("done", "add", "write", "end"))
             rows = [builder.add(a, builder.mul(a_stride, _I64(i))) for i in range(height)]
             builder.branch(loop)
 
             builder.position_at_end(loop)
             step = builder.phi(_I64)
-            step.add_incoming(_I64(0), entry)
+            step.add_incoming(first, entry)
             totals = [builder.phi(total) for _ in range(2 * height)]
             for phi in totals:
                 phi.add_incoming(ir.Constant(total, None), entry)
             panel = columns(builder, builder.add(b, builder.mul(step, _I64(b_step))))
-            results = []
+            results: list[Any] = []
             for row in rows:
                 value = spread(builder, builder.add(row, builder.mul(step, _I64(a_step))))
                 for column in panel:
@@ -544,15 +548,27 @@ def _tile(height):
             step.add_incoming(following, loop)
             for phi, result in zip(totals, results, strict=True):
                 phi.add_incoming(result, loop)
-            builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+            builder.cbranch(builder.icmp_signed("<", following, last), loop, done)
 
             builder.position_at_end(done)
-            for i, result in enumerate(results):
-                row = builder.add(c, builder.mul(c_stride, _I64(i // 2)))
-                _store(builder, builder.add(row, _I64(i % 2 * VECTOR_BYTES)), result, 4)
+            targets = [
+                builder.add(builder.add(c, builder.mul(c_stride, _I64(i // 2))), _I64(i % 2 * VECTOR_BYTES))
+                for i in range(len(results))
+            ]
+            builder.cbranch(builder.icmp_signed("==", first, _I64(0)), write, add)
+            builder.position_at_end(add)
+            plus = builder.fadd if total is _FLOATS else builder.add
+            for target, result in zip(targets, results, strict=True):
+                _store(builder, target, plus(_load(builder, target, total, 4), result), 4)
+            builder.branch(end)
+            builder.position_at_end(write)
+            for target, result in zip(targets, results, strict=True):
+                _store(builder, target, result, 4)
+            builder.branch(end)
+            builder.position_at_end(end)
             return context.get_dummy_value()
 
-        return types.void(panels, *[types.int64] * 6), codegen
+        return types.void(panels, *[types.int64] * 7), codegen
 
     return tile
 

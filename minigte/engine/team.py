@@ -3,7 +3,8 @@
 Every member of a team runs the same kernel on its own share and waits for the others at barriers, inside
 compiled code, without the GIL. The caller leads; helpers are Python threads that may come late, or never
 (the pool is busy, the process has one core, the interpreter is shutting down), so a team is whoever has
-arrived when the leader's patience ends. Nobody ever waits for a thread that has not arrived, hence nothing can hang.
+arrived when the leader's patience ends. Nobody ever waits for a thread that has not arrived, hence nothing
+can hang.
 """
 
 from __future__ import annotations
