@@ -33,7 +33,7 @@ def make_config(**changes: object) -> Config:
 
 
 def random_weights(config: Config, seed: int = 0) -> Weights:
-    """Weights of a size that keeps hidden states of order 1, attention uneven and the activation's input wide."""
+    """Weights that keep hidden states of order 1, attention uneven and the activation's input wide."""
     rng = np.random.default_rng(seed)
 
     def draw(name: str, axes: tuple[str, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The whole pass against ``minigte.reference``, over every kind of configuration, and on the real gte-small."""
+"""The whole pass against ``minigte.reference``, for every kind of configuration and the real gte-small."""
 
 import numpy as np
 import pytest
