@@ -11,7 +11,6 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from minigte.engine.jit import entry, kernel
 from minigte.engine.matmul import Matrix, linear, pack, padded
 from minigte.engine.rowwise import ACTIVATIONS, LINEAR, LOG2_E, RESIDUAL, convert, layer_norm
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS, address
-from minigte.engine.team import Helpers, barrier, follow, lead, meeting_point, share, usable_cores
+from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point, share, usable_cores
 from minigte.errors import InputError
 from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
 
@@ -320,33 +319,25 @@ class Engine:
                     yield unit.completes
             return
 
-        jobs: deque[tuple[Unit, Future[None]]] = deque()
+        begun: deque[tuple[Unit, Job]] = deque()
         try:
             while True:
-                for unit in itertools.islice(units, 2 * self.threads - len(jobs)):
-                    jobs.append((unit, self._helpers.submit(self._run, unit, 1)))
-                if not jobs:
+                for unit in itertools.islice(units, 2 * self.threads - len(begun)):
+                    begun.append((unit, Job(self._run, unit, 1)))
+                    self._helpers.offer(begun[-1][1])
+                if not begun:
                     return
-                self._take_one(jobs)
-                while jobs and jobs[0][1].done():
-                    unit, job = jobs.popleft()
-                    job.result()
+                # Do the oldest unit that no helper has taken; if there is none, wait for the oldest of all.
+                if not any(job.take() for _, job in begun):
+                    begun[0][1].wait()
+                while begun and begun[0][1].finished():
+                    unit, job = begun.popleft()
+                    job.wait()
                     if unit.completes is not None:
                         yield unit.completes
         finally:
-            for _, job in jobs:
+            for _, job in begun:
                 job.cancel()
-
-    def _take_one(self, jobs: deque[tuple[Unit, Future[None]]]) -> None:
-        """Run the oldest unit that no helper has begun; if there is none, wait for the oldest of all."""
-        for i, (unit, job) in enumerate(jobs):
-            if not job.done() and job.cancel():
-                self._run(unit, 1)
-                finished: Future[None] = Future()
-                finished.set_result(None)
-                jobs[i] = unit, finished
-                return
-        jobs[0][1].result()
 
     def _units(self, batch: Batch) -> Iterator[Unit]:
         """Cut a batch between texts into units of nearly equal size, UNIT_TOKENS or one text at most."""
@@ -394,7 +385,7 @@ class Engine:
         arguments = self._model, scratch, unit.input_ids, unit.offsets, unit.out, meeting_point()
         try:
             for _ in range(wanted - 1):
-                self._helpers.submit(forward, *arguments, 0)
+                self._helpers.offer(Job(forward, *arguments, 0))
             forward(*arguments, wanted)
         finally:
             self._idle_scratch.append(scratch)

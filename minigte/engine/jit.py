@@ -13,6 +13,7 @@ never an error.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.resources
@@ -137,10 +138,12 @@ def _candidates() -> Iterator[Path]:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    if base:
-        yield Path(base).expanduser() / "minigte" / "kernels"
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    yield Path(tempfile.gettempdir()) / f"minigte-{user}"
+    with contextlib.suppress(RuntimeError):  # no home directory
+        if base:
+            yield Path(base).expanduser() / "minigte" / "kernels"
+    with contextlib.suppress(OSError):  # no temporary directory
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        yield Path(tempfile.gettempdir()) / f"minigte-{user}"
 
 
 def _is_safe(directory: Path, *, make: bool) -> bool:

@@ -1,4 +1,4 @@
-"""A text's hidden states have the same bits whatever shares its batch, in any order, on any number of threads."""
+"""A text's hidden states have the same bits in any batch, in any order, on any number of threads."""
 
 from functools import cache
 
@@ -11,7 +11,9 @@ from random_models import DTYPES, make_batch, make_config, random_texts, random_
 from minigte.batching import pack
 from minigte.engine.bert import Engine
 
-CONFIG = make_config(hidden_size=72, num_attention_heads=2, intermediate_size=200, max_position_embeddings=400)
+CONFIG = make_config(
+    hidden_size=72, num_attention_heads=2, intermediate_size=200, max_position_embeddings=400
+)
 LENGTHS = [*range(1, 30), 31, 32, 33, 48, 64, 97, 130, 255, 256, 257, 399, 400]
 TEXTS = random_texts(CONFIG, LENGTHS)
 
