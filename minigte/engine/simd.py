@@ -616,12 +616,46 @@ def relax(typingctx):
 
 
 @intrinsic
-def give_way(typingctx):
-    """Let another thread have the processor."""
+def nap(typingctx):
+    """Sleep as shortly as the system can, some tens of microseconds."""
 
     def codegen(context, builder, sig, args):
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        builder.call(_function(builder, name, _I32, []), [])
+        name, duration = ("Sleep", 1) if sys.platform == "win32" else ("usleep", 1)
+        builder.call(_function(builder, name, _I32, [_I32]), [_I32(duration)])
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def _futex(builder, where, operation, value):
+    """Linux's system call to sleep on a word in memory, and to wake who sleeps on it."""
+    known = builder.module.globals.get("syscall")
+    call = known or ir.Function(builder.module, ir.FunctionType(_I64, [_I64], var_arg=True), "syscall")
+    number = 202 if _TRIPLE.startswith("x86_64") else 98  # 98: the number on all newer architectures
+    builder.call(call, [_I64(number), where, _I64(operation | 128), value, _I64(0)])  # 128: within a process
+
+
+@intrinsic
+def sleep_on(typingctx, where, old):
+    """Sleep while the int64 at an address is ``old``, or for a short time; it may also end at once."""
+
+    def codegen(context, builder, sig, args):
+        if sys.platform == "linux":
+            _futex(builder, args[0], 0, args[1])
+        else:
+            builder.call(_function(builder, "usleep", _I32, [_I32]), [_I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def wake_all(typingctx, where):
+    """Wake all threads that sleep on an address."""
+
+    def codegen(context, builder, sig, args):
+        if sys.platform == "linux":
+            _futex(builder, args[0], 1, _I64(2**31 - 1))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen

@@ -23,17 +23,16 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.engine.jit import kernel
-from minigte.engine.simd import address, atomic_add, atomic_load, give_way, relax
+from minigte.engine.simd import address, atomic_add, atomic_load, nap, relax, sleep_on, wake_all
 
 # The words of a meeting point, each alone on its cache line.
 MEMBERS, SIZE, ARRIVALS, GENERATION = (64 * i for i in range(4))  # byte offsets
 CLOSED = 1 << 32  # added to MEMBERS when the leader stops waiting
 
-SPINS = 4000  # looks at a word before a waiting thread starts to give way
-PATIENCE = 2000  # how often the leader gives way before it starts without the missing helpers
-LOYALTY = 500_000  # how often a helper looks for a leader that does not come: some tenths of a second
-FOREVER = -1
-DISSOLVED = -1
+SPINS = 500  # looks at a word, some microseconds, before a waiting thread goes to sleep
+PATIENCE = 8  # naps, some tenths of a millisecond, before the leader starts without the missing helpers
+LOYALTY = 5000  # naps, some tenths of a second, before a helper gives up a leader that does not come
+DISSOLVED = -1  # the size of a team whose leader did not come
 
 
 def meeting_point() -> npt.NDArray[np.int64]:
@@ -44,16 +43,16 @@ def meeting_point() -> npt.NDArray[np.int64]:
 @kernel
 def lead(meeting, wanted):
     """Open a team of at most ``wanted``, wait a little for helpers, close it; returns its size. Rank 0."""
-    where = address(meeting)
     if wanted == 1:
         return 1
-    spins = 0
-    while atomic_load(where + MEMBERS) < wanted - 1 and spins < SPINS + PATIENCE:
-        spins += 1
-        if spins < SPINS:
+    where = address(meeting)
+    for look in range(SPINS + PATIENCE):
+        if atomic_load(where + MEMBERS) == wanted - 1:
+            break
+        if look < SPINS:
             relax()
         else:
-            give_way()
+            nap()
     size = atomic_add(where + MEMBERS, CLOSED) + 1
     if size > CLOSED:  # a helper has given up: see ``follow``
         return 1
@@ -68,29 +67,20 @@ def follow(meeting):
     rank = atomic_add(where + MEMBERS, 1) + 1
     if rank > CLOSED:
         return 0, 0
-    size = wait_for(where + SIZE, 0, LOYALTY)
-    if size == 0:  # an interrupt has stopped the leader before it got here: close the team in its place
-        if atomic_add(where + MEMBERS, CLOSED) < CLOSED:
-            atomic_add(where + SIZE, DISSOLVED)
-        size = wait_for(where + SIZE, 0, FOREVER)
-    if size == DISSOLVED:
-        return 0, 0
-    return rank, size
-
-
-@kernel
-def wait_for(where, old, limit):
-    """Wait until the word is no longer ``old``, looking ``limit`` times at most; returns what it is."""
-    spins = 0
-    while True:
-        word = atomic_load(where)
-        if word != old or spins == limit:
-            return word
-        spins += 1
-        if spins < SPINS:
+    for look in range(SPINS + LOYALTY):
+        if atomic_load(where + SIZE) != 0:
+            break
+        if look < SPINS:
             relax()
         else:
-            give_way()
+            nap()
+    # If an interrupt has stopped the leader before it came, close the team in its place.
+    if atomic_load(where + SIZE) == 0 and atomic_add(where + MEMBERS, CLOSED) < CLOSED:
+        atomic_add(where + SIZE, DISSOLVED)
+    while atomic_load(where + SIZE) == 0:  # set right after MEMBERS
+        nap()
+    size = atomic_load(where + SIZE)
+    return (0, 0) if size == DISSOLVED else (rank, size)
 
 
 @kernel
@@ -103,8 +93,14 @@ def barrier(meeting, size):
     if atomic_add(where + ARRIVALS, 1) == size - 1:
         atomic_add(where + ARRIVALS, -size)
         atomic_add(where + GENERATION, 1)
-    else:
-        wait_for(where + GENERATION, generation, FOREVER)
+        wake_all(where + GENERATION)
+        return
+    for _ in range(SPINS):
+        if atomic_load(where + GENERATION) != generation:
+            return
+        relax()
+    while atomic_load(where + GENERATION) == generation:
+        sleep_on(where + GENERATION, generation)
 
 
 @kernel
