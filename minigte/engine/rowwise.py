@@ -125,13 +125,13 @@ def softmax(scores, length, scale, probs_type, probs):
     highest = tail
     for i in range(vectors - 1):
         highest = maximum(highest, load(scores + i * VECTOR_BYTES))
-    shift = lane_maximum(highest)
+    shift = -lane_maximum(highest) * scale
     total = splat(f32(0))
     for i in range(vectors - 1):
-        p = exp2((load(scores + i * VECTOR_BYTES) - shift) * scale)
+        p = exp2(fma(load(scores + i * VECTOR_BYTES), scale, shift))
         total = total + p
         store_as(probs_type, probs + i * LANES * probs_type.itemsize, p)
-    p = exp2((tail - shift) * scale)
+    p = exp2(fma(tail, scale, shift))
     store_as(probs_type, probs + (vectors - 1) * LANES * probs_type.itemsize, p)
     return lane_sum(total + p)
 
