@@ -6,7 +6,7 @@ PIP = -m pip --disable-pip-version-check --quiet install
 .PHONY: help demo test check parity clean
 
 help:  ## print the targets
-	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 	@.venv/bin/python examples/demo.py
@@ -22,8 +22,10 @@ check: .venv-check/installed  ## check formatting, style and types
 parity: .venv-parity/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-parity/bin/python -m pytest tests/parity --differences
 
+include bench/bench.mk
+
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-bench
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2

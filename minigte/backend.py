@@ -1,4 +1,7 @@
-"""Which code runs the forward pass: the Numba engine, or the NumPy reference where Numba is missing."""
+"""Which code runs the forward pass: the Numba engine, or the NumPy reference where Numba is missing.
+
+This is the one door to ``minigte.engine``, and it is imported only when it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,29 @@ import numpy.typing as npt
 
 from minigte.batching import Batch
 from minigte.config import Config
-from minigte.errors import InputError
+from minigte.errors import InputError, MissingDependencyError
 from minigte.models import bert
 
 Float32 = npt.NDArray[np.float32]
 
-BACKENDS = ("auto", "numpy")
-DTYPES = ("float32",)
+BACKENDS = ("auto", "numpy", "numba")
+DTYPES = ("float32", "bfloat16", "int8")
 
 
 class Backend(Protocol):
     """A loaded model that turns packed batches into hidden states; safe to call from several threads."""
 
-    name: str  # "numpy"
-    dtype: str  # what the matrix products are computed in
+    @property
+    def dtype(self) -> str:
+        """What the matrix products are computed in."""
+
+    @property
+    def threads(self) -> int | None:
+        """How many threads share the work; None where NumPy's BLAS decides."""
+
+    @property
+    def path(self) -> str:
+        """What runs the products, in words."""
 
     def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
         """Yield each batch with its last hidden state, (N, D) float32."""
@@ -33,8 +45,9 @@ class Backend(Protocol):
 class NumPyBackend:
     """The reference, as an engine: float32, matrix products by NumPy's BLAS."""
 
-    name = "numpy"
     dtype = "float32"
+    threads = None
+    path = "NumPy's BLAS"
 
     def __init__(self, config: Config, weights: bert.Weights) -> None:
         """Keep the weights as they are."""
@@ -48,10 +61,45 @@ class NumPyBackend:
             yield batch, self._forward(self._config, self._weights, batch.input_ids, batch.offsets)
 
 
-def load_backend(config: Config, weights: bert.Weights, *, backend: str, dtype: str) -> Backend:
-    """Build the backend that was asked for; "auto" takes the fastest that is there."""
+def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
+    """The backend that will run, "numpy" or "numba": "auto" is Numba where it works, else NumPy.
+
+    Raises InputError for an unknown name and for a dtype the backend does not compute in, and
+    MissingDependencyError where Numba is asked for, by name or by dtype, and does not work.
+    """
     if backend not in BACKENDS:
         raise InputError(f"unknown backend {backend!r} (known: {', '.join(BACKENDS)})")
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r} (known: {', '.join(DTYPES)})")
-    return NumPyBackend(config, weights)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, not {threads}")
+    if backend == "numpy":
+        if dtype != "float32":
+            raise InputError(f"the numpy backend computes in float32 alone: for {dtype} use backend='numba'")
+        return "numpy"
+    missing = numba_missing()
+    if missing is None:
+        return "numba"
+    if backend == "numba" or dtype != "float32":
+        raise MissingDependencyError(f"backend 'numba' with dtype {dtype!r} needs Numba, but {missing}")
+    return "numpy"
+
+
+def numba_missing() -> str | None:
+    """Why Numba cannot be used here, or None."""
+    try:
+        import numba
+    except ImportError as error:  # not installed, or not for this NumPy
+        return f"it cannot be imported ({error})"
+    return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
+
+
+def load_backend(
+    backend: str, config: Config, weights: bert.Weights, *, dtype: str, threads: int | None = None
+) -> Backend:
+    """Build a backend that ``choose_backend`` has named; ``threads`` is for "numba" alone."""
+    if backend == "numpy":
+        return NumPyBackend(config, weights)
+    engine = importlib.import_module(f"minigte.engine.{config.model_type}")
+    built: Backend = engine.Engine(config.encoder, weights, dtype=dtype, threads=threads)
+    return built

@@ -1,4 +1,4 @@
-"""The command line: embed, similarity, search, download, info.
+"""The command line: embed, similarity, search, download, warmup, info.
 
 Results alone go to stdout; progress, warnings and errors go to stderr, an error on one line. Exit
 codes: 0 done, 1 an error, 2 a wrong call, 130 interrupted, 141 the reader of stdout went away.
@@ -23,9 +23,10 @@ import click
 import numpy as np
 
 import minigte
+from minigte.backend import BACKENDS, DTYPES, numba_missing
 from minigte.checkpoint import find_weights
 from minigte.embedder import Embedder
-from minigte.errors import InputError, MinigteError, ModelNotFoundError
+from minigte.errors import InputError, MinigteError, MissingDependencyError, ModelNotFoundError, OutputError
 from minigte.files import replacing, sha256_of
 from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, open_writer, read_records
 from minigte.sources import DEFAULT_MODEL, cache_directory, find_model
@@ -115,9 +116,20 @@ def _model_options(command: Command) -> Command:
             ),
             click.option("--truncate-dim", type=int, help="Keep only the first components of each vector."),
             click.option(
-                "--dtype", default="float32", show_default=True, help="Precision of the computation."
+                "--dtype",
+                type=click.Choice(DTYPES),
+                default="float32",
+                show_default=True,
+                help="Computed in.",
             ),
-            click.option("--backend", default="auto", show_default=True, help="auto or numpy."),
+            click.option(
+                "--backend",
+                type=click.Choice(BACKENDS),
+                default="auto",
+                show_default=True,
+                help="auto is numba where it works, else numpy.",
+            ),
+            click.option("--threads", type=click.IntRange(min=1), help="As many as there are, by default."),
         )
     ):
         command = option(command)
@@ -321,6 +333,26 @@ def download(model: str, revision: str | None, cache_folder: str | None) -> None
     click.echo(find_model(model, revision=revision, cache_folder=cache_folder).folder)
 
 
+@cli.command(epilog=_examples("minigte warmup", "minigte warmup int8"))
+@click.argument("dtypes", nargs=-1, type=click.Choice(DTYPES))
+def warmup(dtypes: tuple[str, ...]) -> None:
+    """Compile the kernels of DTYPES, by default of all, and keep them on disk; print where.
+
+    Run it when an image is built, so that no process has to compile later.
+    """
+    missing = numba_missing()
+    if missing is not None:
+        raise MissingDependencyError(f"warmup needs Numba, but {missing}")
+    from minigte.engine import jit
+
+    for dtype in dtypes or DTYPES:
+        jit.warmup(dtype)
+    directory = jit.cache_directory()
+    if directory is None:
+        raise OutputError("no directory that is safe and writable was found to keep kernels in")
+    click.echo(directory)
+
+
 @cli.command(epilog=_examples("minigte info", "minigte info --model ./my-model --json"))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_model_options
@@ -339,7 +371,11 @@ def info(as_json: bool, **model_options: Any) -> None:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
-    facts["cache"] = str(cache_directory(model_options["cache_folder"]) or "none (no home directory)")
+    if numba_missing() is None:
+        from minigte.engine import jit
+
+        facts["kernel cache"] = str(jit.cache_directory() or "none (no safe and writable directory)")
+    facts["model cache"] = str(cache_directory(model_options["cache_folder"]) or "none (no home directory)")
     try:
         embedder = Embedder(**{**model_options, "local_files_only": True})
     except ModelNotFoundError as error:
@@ -363,7 +399,9 @@ def info(as_json: bool, **model_options: Any) -> None:
             "prompts": dict(embedder.prompts),
             "assumed": list(config.assumed),
             "dtype": embedder.backend.dtype,
-            "backend": embedder.backend.name,
+            "backend": embedder.backend_name,
+            "products": embedder.backend.path,
+            "threads": embedder.backend.threads or "as NumPy's BLAS decides",
         }
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minigte.backend import load_backend
+from minigte.backend import choose_backend, load_backend
 from minigte.batching import chunks, pack
 from minigte.checkpoint import count_parameters, load_weights
 from minigte.config import read_config, read_prompts
@@ -36,10 +36,7 @@ PROGRESS_DELAY = 3.0  # seconds of work after which a terminal is shown a progre
 
 
 class Embedder:
-    """A text embedding model: gte-small, or another of the BERT family.
-
-    It changes nothing after construction, so one Embedder serves many threads.
-    """
+    """A text embedding model of the BERT family; it never changes, so one Embedder serves many threads."""
 
     def __init__(
         self,
@@ -54,6 +51,7 @@ class Embedder:
         truncate_dim: int | None = None,
         dtype: str = "float32",
         backend: str = "auto",
+        threads: int | None = None,
     ) -> None:
         """Load a model from a folder, or by name from a cache or a download.
 
@@ -61,10 +59,13 @@ class Embedder:
         ``prompts``: texts to put in front, by name, beside the model's own or in their place.
         ``max_seq_length``: cut texts to fewer tokens than the model could read.
         ``truncate_dim``: keep only this many leading components of each vector.
-        ``dtype``: what the matrix products are computed in. ``backend``: "auto" or "numpy".
+        ``dtype``: what the matrix products are computed in, "float32", "bfloat16" or "int8".
+        ``backend``: "numba", "numpy", or "auto", which is Numba where it works; see ``backend_name``.
+        ``threads``: how many share the work; None is as many as the process may use.
 
         Raises a MinigteError that names the file or argument at fault.
         """
+        self.backend_name = choose_backend(backend, dtype, threads)
         self.source = find_model(
             model_name_or_path,
             revision=revision,
@@ -84,10 +85,10 @@ class Embedder:
         self.tokenizer = Tokenizer(self.source.folder, self.config, self.max_seq_length)
         weights = load_weights(self.source.folder, self.config)
         self.num_parameters = count_parameters(weights)
-        self.backend = load_backend(self.config, weights, backend=backend, dtype=dtype)
+        self.backend = load_backend(self.backend_name, self.config, weights, dtype=dtype, threads=threads)
 
     def __repr__(self) -> str:
-        return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend.name!r})"
+        return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
 
     @property
     def embedding_dimension(self) -> int:
@@ -238,9 +239,8 @@ class Embedder:
         texts = [sentences] if isinstance(sentences, str) else list(sentences)
         input_ids = [text.input_ids for text in self.tokenizer.tokenize(texts)]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
-        if isinstance(sentences, str):
-            return {"input_ids": input_ids[0], "token_type_ids": token_type_ids[0]}
-        return {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        both = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+        return {name: ids[0] for name, ids in both.items()} if isinstance(sentences, str) else both
 
     def count_tokens(self, sentences: str | Iterable[str]) -> Any:
         """How many tokens each text has, special tokens included, before any cut; an int for a str."""

@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
+from minigte.backend import numba_missing
 from minigte.sources import find_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("largest difference per stage")
         for (comparison, stage), distance in exact.largest.items():
             terminalreporter.write_line(f"{distance:.1e}  {comparison}: {stage}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels() -> None:
+    """Compile once, so that no command of a test says on stderr that it compiles."""
+    if numba_missing() is None:
+        from minigte.engine import jit
+
+        jit.warmup("float32")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import pty
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import tiny
 
 from minigte import Embedder
+from minigte.backend import numba_missing
 
 TEXTS = ["the cat sat", "a dog", "", "the mat, the mat"]
 
@@ -231,17 +231,23 @@ class TestEmbed:
         process.stderr.close()
 
     def test_interrupted(self, folder, tmp_path):
+        # Where this test runs in the background its children would ignore an interrupt, so that is undone.
+        listen = (
+            "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "minigte",
+            "embed",
+            "--model",
+            str(folder),
+            "-o",
+            str(tmp_path / "out.jsonl"),
+        ]
         with subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "minigte",
-                "embed",
-                "--model",
-                str(folder),
-                "-o",
-                str(tmp_path / "out.jsonl"),
-            ],
+            [sys.executable, "-c", listen, *command],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ) as process:
@@ -254,16 +260,17 @@ class TestEmbed:
             assert process.stderr.read() == b""
         assert list(tmp_path.iterdir()) == []
 
-    def test_no_room_to_write(self, run, tmp_path):
+    def test_no_room_to_write(self, folder, tmp_path):
         """The kernel refuses to let the file grow; the old output survives."""
         (tmp_path / "out.npy").write_bytes(b"before")
-        limit = 100 * 1024
-        process = run(
-            "embed",
-            "-o",
-            "out.npy",
-            stdin="cat\n" * 5000,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        command = [sys.executable, "-m", "minigte", "embed", "--model", str(folder), "-o", "out.npy"]
+        process = subprocess.run(
+            ["bash", "-c", 'ulimit -f 100; exec "$@"', "bash", *command],  # at most 100 KiB
+            input=b"cat\n" * 5000,
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=120,
+            check=False,
         )
         assert "cannot write out.npy: File too large" in failed(process)
         assert (tmp_path / "out.npy").read_bytes() == b"before"
@@ -332,10 +339,26 @@ def test_info(run, folder):
     assert facts["origin"] == "folder"
     assert facts["weights"].startswith("model.safetensors, sha256 ")
     assert facts["assumed"] == ["mean pooling", "L2 norm", "max_seq_length 32"]
-    assert {"minigte", "python", "numpy", "cache", "dtype", "backend"} <= set(facts)
+    assert {"minigte", "python", "numpy", "model cache", "dtype", "backend", "products", "threads"} <= set(
+        facts
+    )
     text = succeeded(run("info"))
     assert f"{'folder:':<21}{folder}\n" in text
     assert "mean pooling, L2 norm, max_seq_length 32" in text
+
+
+def test_warmup(run, tmp_path):
+    if numba_missing() is not None:
+        pytest.skip(f"Numba: {numba_missing()}")
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+    first = run("warmup", "float32", env=environment)
+    assert first.returncode == 0
+    assert first.stdout.decode() == f"{tmp_path / 'kernels' / 'minigte'}\n"
+    assert len(first.stderr.splitlines()) <= 1  # that it compiles, unless an image has been warmed up
+    assert succeeded(run("warmup", "float32", env=environment)) == first.stdout.decode()
+    assert (
+        json.loads(succeeded(run("info", "--json", env=environment)))["kernel cache"] in first.stdout.decode()
+    )
 
 
 def test_info_downloads_nothing(run, tmp_path):
@@ -346,7 +369,9 @@ def test_info_downloads_nothing(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [[], ["embed"], ["similarity"], ["search"], ["download"], ["info"]])
+@pytest.mark.parametrize(
+    "command", [[], ["embed"], ["similarity"], ["search"], ["download"], ["warmup"], ["info"]]
+)
 def test_every_help_page_has_examples(run, command):
     page = succeeded(run(*command, "--help"))
     assert "Examples:\n" in page

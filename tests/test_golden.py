@@ -65,7 +65,7 @@ def test_last_hidden_state_and_vector_equal_transformers(
     inputs = list(file.inputs())
     offsets = np.cumsum([0] + [len(ids) for ids, _, _ in inputs])
     packed = Batch(np.concatenate([ids for ids, _, _ in inputs]), offsets, np.arange(len(inputs)))
-    loaded = load_backend(config, weights, backend=backend, dtype="float32")
+    loaded = load_backend(backend, config, weights, dtype="float32")
     [(_, hidden)] = loaded.last_hidden_states([packed])
     vectors = normalize(pool(hidden, offsets, ("mean",)))
     for i, (_, step, want) in enumerate(inputs):

@@ -87,7 +87,7 @@ def assert_packed_equal(
 ) -> None:
     """Compare the last hidden state of texts packed together with what transformers gives for each alone."""
     last = f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output"
-    loaded = load_backend(config, weights, backend=backend, dtype="float32")
+    loaded = load_backend(backend, config, weights, dtype="float32")
     seen = []
     for batch, hidden in loaded.last_hidden_states(pack(texts, max_texts=8, max_tokens=100)):
         for i, rows in zip(batch.index, np.split(hidden, batch.offsets[1:-1]), strict=True):

@@ -1,0 +1,109 @@
+"""Self-attention within one text and one head: context = softmax(Q Kᵀ · scale) V.
+
+The keys are turned into panels (their transpose), the values copied into panels, then TILE_ROWS queries at a
+time go through scores, softmax and context while their rows stay in the processor's first cache. Q, K and V
+are float32, or bfloat16 where the processor multiplies it.
+"""
+
+from __future__ import annotations
+
+from numba.core import types
+from numba.extending import overload
+
+from minigte.engine.jit import kernel
+from minigte.engine.matmul import multiply
+from minigte.engine.rowwise import softmax
+from minigte.engine.simd import (
+    LANES,
+    PANEL,
+    PANEL_BYTES,
+    TILE_ROWS,
+    VECTOR_BYTES,
+    address,
+    interleave,
+    load,
+    store,
+    store_as,
+    transpose,
+)
+
+
+@kernel
+def pack_keys(keys, row_bytes, length, words, target):
+    """K (T, words) of 32-bit words to panels [T / PANEL][words][PANEL], T rounded up over what follows."""
+    for first in range(0, length, LANES):
+        panel = target + first // PANEL * words * PANEL_BYTES + first % PANEL * 4
+        for word in range(0, words, LANES):
+            transpose(keys + first * row_bytes + word * 4, row_bytes, panel + word * PANEL_BYTES, PANEL_BYTES)
+
+
+def pack_values(kind, values, row_bytes, length, width, target):
+    """V (T, width) to panels [width / PANEL][steps][PANEL][group]."""
+    raise NotImplementedError
+
+
+@overload(pack_values)
+def _(kind, values, row_bytes, length, width, target):
+    def singles(kind, values, row_bytes, length, width, target):
+        for column in range(0, width * 4, PANEL_BYTES):
+            for row in range(length):
+                source = values + row * row_bytes + column
+                store(target, load(source))
+                store(target + VECTOR_BYTES, load(source + VECTOR_BYTES))
+                target += PANEL_BYTES
+
+    def pairs(kind, values, row_bytes, length, width, target):
+        for column in range(0, width * 2, PANEL * 2):
+            for row in range(0, length, 2):
+                source = values + row * row_bytes + column
+                # An odd text's last row has no neighbour; its own values stand in, with a probability of 0.
+                following = source + row_bytes if row + 1 < length else source
+                interleave(source, following, target)
+                target += PANEL_BYTES
+
+    return singles if kind.dtype == types.float32 else pairs
+
+
+@kernel
+def attention(qkv, width, heads, head, scale, keys, values, scores, probs, sums, tile, context):
+    """One head of one text: qkv (T, 3 · heads · width) -> its columns of context (T, heads · width).
+
+    width is the padded head size; keys, values (types of qkv), scores and probs (TILE_ROWS, T padded), sums
+    (TILE_ROWS,) and tile are scratch.
+    """
+    length, item, row_bytes = qkv.shape[0], qkv.itemsize, qkv.strides[0]
+    group = 4 // item
+    query = address(qkv) + head * width * item
+    pack_keys(query + heads * width * item, row_bytes, length, width // group, address(keys))
+    pack_values(qkv, query + 2 * heads * width * item, row_bytes, length, width, address(values))
+    steps = (length + group - 1) // group
+    score, score_bytes = address(scores), scores.strides[0]
+    prob, prob_bytes = address(probs), probs.strides[0]
+    for top in range(0, length, TILE_ROWS):
+        rows = min(TILE_ROWS, length - top)
+        for first in range(0, length, PANEL):
+            panel = address(keys) + first * width * item
+            multiply(
+                qkv,
+                rows,
+                query + top * row_bytes,
+                row_bytes,
+                panel,
+                width // group,
+                score + first * 4,
+                score_bytes,
+            )
+        for i in range(rows):
+            sums[i] = softmax(score + i * score_bytes, length, scale, probs, prob + i * prob_bytes)
+        for first in range(0, width, PANEL):
+            panel = address(values) + first * steps * 4
+            multiply(qkv, rows, prob, prob_bytes, panel, steps, address(tile), PANEL_BYTES)
+            for i in range(rows):
+                target = (
+                    address(context)
+                    + (top + i) * context.strides[0]
+                    + (head * width + first) * context.itemsize
+                )
+                for half in range(2):
+                    y = load(address(tile) + i * PANEL_BYTES + half * VECTOR_BYTES) / sums[i]
+                    store_as(context, target + half * (PANEL // 2) * context.itemsize, y)

@@ -1,0 +1,227 @@
+"""Threads that share one forward pass, and how many of them make sense.
+
+Every member of a team runs the same kernel on its own share and waits for the others at barriers, inside
+compiled code, without the GIL. The caller leads; helpers are Python threads that may come late, or never
+(the pool is busy, the process has one core, the interpreter is shutting down), so a team is whoever has
+arrived when the leader's patience ends. Nobody ever waits for a thread that has not arrived, hence nothing
+can hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.engine.jit import kernel
+from minigte.engine.simd import address, atomic_add, atomic_load, nap, relax, sleep_on, wake_all
+
+# The words of a meeting point, each alone on its cache line.
+MEMBERS, SIZE, ARRIVALS, GENERATION = (64 * i for i in range(4))  # byte offsets
+CLOSED = 1 << 32  # added to MEMBERS when the leader stops waiting
+
+SPINS = 500  # looks at a word, some microseconds, before a waiting thread goes to sleep
+PATIENCE = 8  # naps, some tenths of a millisecond, before the leader starts without the missing helpers
+LOYALTY = 5000  # naps, some tenths of a second, before a helper gives up a leader that does not come
+DISSOLVED = -1  # the size of a team whose leader did not come
+
+
+def meeting_point() -> npt.NDArray[np.int64]:
+    """The memory a team meets at; one per pass, never used again."""
+    return np.zeros(4 * 64 // 8, np.int64)
+
+
+@kernel
+def lead(meeting, wanted):
+    """Open a team of at most ``wanted``, wait a little for helpers, close it; returns its size. Rank 0."""
+    if wanted == 1:
+        return 1
+    where = address(meeting)
+    for look in range(SPINS + PATIENCE):
+        if atomic_load(where + MEMBERS) == wanted - 1:
+            break
+        if look < SPINS:
+            relax()
+        else:
+            nap()
+    size = atomic_add(where + MEMBERS, CLOSED) + 1
+    if size > CLOSED:  # a helper has given up: see ``follow``
+        return 1
+    atomic_add(where + SIZE, size)
+    return size
+
+
+@kernel
+def follow(meeting):
+    """Join as a helper; returns (rank, size), or (0, 0) if the team started without this thread."""
+    where = address(meeting)
+    rank = atomic_add(where + MEMBERS, 1) + 1
+    if rank > CLOSED:
+        return 0, 0
+    for look in range(SPINS + LOYALTY):
+        if atomic_load(where + SIZE) != 0:
+            break
+        if look < SPINS:
+            relax()
+        else:
+            nap()
+    # If an interrupt has stopped the leader before it came, close the team in its place.
+    if atomic_load(where + SIZE) == 0 and atomic_add(where + MEMBERS, CLOSED) < CLOSED:
+        atomic_add(where + SIZE, DISSOLVED)
+    while atomic_load(where + SIZE) == 0:  # set right after MEMBERS
+        nap()
+    size = atomic_load(where + SIZE)
+    return (0, 0) if size == DISSOLVED else (rank, size)
+
+
+@kernel
+def barrier(meeting, size):
+    """Wait until all ``size`` members are here; what they wrote before is then seen by all."""
+    if size == 1:
+        return
+    where = address(meeting)
+    generation = atomic_load(where + GENERATION)
+    if atomic_add(where + ARRIVALS, 1) == size - 1:
+        atomic_add(where + ARRIVALS, -size)
+        atomic_add(where + GENERATION, 1)
+        wake_all(where + GENERATION)
+        return
+    for _ in range(SPINS):
+        if atomic_load(where + GENERATION) != generation:
+            return
+        relax()
+    while atomic_load(where + GENERATION) == generation:
+        sleep_on(where + GENERATION, generation)
+
+
+@kernel
+def share(count, rank, size, unit):
+    """(first, last) of member ``rank``'s part of ``count`` things, cut at multiples of ``unit``."""
+    units = (count + unit - 1) // unit
+    return min(count, units * rank // size * unit), min(count, units * (rank + 1) // size * unit)
+
+
+class Job:
+    """A call that is made once, by whichever thread takes it first."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self._function, self._arguments = function, arguments
+        self._untaken = threading.Lock()
+        self._unfinished = threading.Lock()
+        self._unfinished.acquire()
+        self._error: BaseException | None = None
+
+    def take(self) -> bool:
+        """Make the call, unless another thread has taken it."""
+        if not self._untaken.acquire(blocking=False):
+            return False
+        try:
+            self._function(*self._arguments)
+        except BaseException as error:
+            self._error = error
+            raise
+        finally:
+            self._unfinished.release()
+        return True
+
+    def cancel(self) -> None:
+        """Let nobody take it any more; who has taken it already goes on."""
+        self._untaken.acquire(blocking=False)
+
+    def finished(self) -> bool:
+        """Whether the call has been made."""
+        return not self._unfinished.locked()
+
+    def wait(self) -> None:
+        """Wait until the call has been made by the thread that took it, and raise what it raised."""
+        with self._unfinished:
+            if self._error is not None:
+                raise self._error
+
+
+class Helpers:
+    """Up to ``count`` threads, started when first needed, and again in a forked child.
+
+    They end with this object, or with the interpreter. An interrupt may strike the main thread anywhere in
+    Python code and leave a condition variable locked for ever, so all that is shared with the helpers are
+    locks and a queue that are taken in one step.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._process = 0
+        self._jobs: SimpleQueue[Job | None]
+
+    def offer(self, job: Job) -> None:
+        """Let a helper take the job when it can; there may be none, so the caller must be ready to."""
+        if self._process != os.getpid():  # threads do not survive a fork
+            self._process = os.getpid()
+            self._jobs = SimpleQueue()
+            threads = [Thread(target=_serve, args=(self._jobs,), daemon=True) for _ in range(self._count)]
+            # At exit too: a helper must not compute while the interpreter is taken apart.
+            weakref.finalize(self, _dismiss, self._jobs, threads)
+            with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
+                for thread in threads:
+                    thread.start()
+        self._jobs.put(job)
+
+
+def _serve(jobs: SimpleQueue[Job | None]) -> None:
+    """A helper's life."""
+    while (job := jobs.get()) is not None:
+        with contextlib.suppress(Exception):  # kept in the job
+            job.take()
+        del job  # and all it refers to
+
+
+def _dismiss(jobs: SimpleQueue[Job | None], threads: list[Thread]) -> None:
+    """Let the helpers finish what they do, and end."""
+    for _ in threads:
+        jobs.put(None)
+    for thread in threads:
+        if thread.is_alive() and thread is not threading.current_thread():
+            thread.join()
+
+
+def usable_cores() -> int:
+    """How many cores this process may really use: its affinity, and its cgroup's CPU quota rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _cgroup_quota())))
+
+
+def _cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """The CPU quota in cores: the smallest among the process's control group and those around it."""
+    quota = math.inf
+    with contextlib.suppress(OSError, ValueError):
+        for line in proc.read_text().splitlines():
+            _, controllers, name = line.split(":", 2)
+            if controllers == "":  # version 2
+                base = root
+            elif "cpu" in controllers.split(","):  # version 1
+                base = root / "cpu"
+            else:
+                continue
+            group = base / name.lstrip("/")
+            while group.is_relative_to(base):
+                quota = min(quota, _quota_of(group))
+                group = group.parent
+    return quota
+
+
+def _quota_of(group: Path) -> float:
+    with contextlib.suppress(OSError, ValueError):
+        limit, period = (group / "cpu.max").read_text().split()
+        return math.inf if limit == "max" else int(limit) / int(period)
+    with contextlib.suppress(OSError, ValueError):
+        limit = (group / "cpu.cfs_quota_us").read_text()
+        return int(limit) / int((group / "cpu.cfs_period_us").read_text()) if int(limit) > 0 else math.inf
+    return math.inf

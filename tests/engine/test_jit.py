@@ -1,0 +1,181 @@
+"""Where kernels are kept: found by the next process, never an error, never where others can write."""
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from minigte.engine import jit
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Every place a cache could be, out of the way: none of them can be made below a file.
+NOWHERE = {name: "/dev/null/" + name for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME")}
+
+# A kernel that compiles at once. Neither the package nor, unless it is asked for, the temporary directory
+# can keep it.
+TINY = """
+import os, tempfile
+from minigte.engine import jit
+
+jit.__file__ = "/dev/null/minigte/jit.py"
+tempfile.tempdir = os.environ.get("TMPDIR", "/dev/null/tmp")
+
+@jit.entry
+def double(x):
+    return 2 * x
+"""
+SAYS = "minigte: compiling"
+
+
+def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The script in a new process, with only these of the variables that decide on the cache's place."""
+    places = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "TMPDIR")
+    environment = {name: value for name, value in os.environ.items() if name not in places}
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment, **variables}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def tiny(more: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    script = TINY + textwrap.dedent(more) + "\nassert double(21) == 42\n"
+    return run(script, **{**NOWHERE, **variables})
+
+
+def test_the_second_process_finds_what_the_first_compiled(tmp_path: Path) -> None:
+    first = tiny(NUMBA_CACHE_DIR=str(tmp_path))
+    assert first.stderr.startswith(SAYS)
+    assert first.stderr.count("\n") == 1
+    [file] = (tmp_path / "minigte").iterdir()
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
+    tiny(NUMBA_CACHE_DIR=str(tmp_path))
+    [file] = (tmp_path / "minigte").iterdir()
+    for damage in (b"", b"nonsense", file.read_bytes()[:-100]):
+        file.write_bytes(damage)
+        assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr.startswith(SAYS)
+        assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+def test_another_version_does_not_load_it(tmp_path: Path) -> None:
+    upgrade = "import minigte; minigte.__version__ = '99'"
+    tiny(NUMBA_CACHE_DIR=str(tmp_path))
+    assert tiny(upgrade, NUMBA_CACHE_DIR=str(tmp_path)).stderr.startswith(SAYS)
+    assert tiny(upgrade, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+def test_the_stamp_covers_every_source_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit.importlib.resources, "files", lambda _: tmp_path)
+    stamps = set()
+    for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("b.py", "3")]:
+        (tmp_path / name).write_text(text)
+        stamps.add(jit._stamp.__wrapped__())
+    assert len(stamps) == 4
+
+
+WHERE = "print(jit.cache_directory())"
+
+
+def test_the_users_cache_directory(tmp_path: Path) -> None:
+    for variables in (
+        {"XDG_CACHE_HOME": str(tmp_path / "xdg")},
+        {"XDG_CACHE_HOME": "", "HOME": str(tmp_path)},
+    ):
+        printed = tiny(WHERE, **variables).stdout
+        assert Path(printed.strip()).is_relative_to(tmp_path)
+        assert tiny(**variables).stderr == ""
+
+
+def test_a_private_temporary_directory(tmp_path: Path) -> None:
+    directory = Path(tiny(WHERE, TMPDIR=str(tmp_path)).stdout.strip())
+    assert directory.parent == tmp_path
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert tiny(TMPDIR=str(tmp_path)).stderr == ""
+
+
+NO_TEMPORARY_DIRECTORY = """
+def gettempdir():
+    raise FileNotFoundError
+tempfile.gettempdir = gettempdir
+"""
+
+
+@pytest.mark.parametrize("more", ["", NO_TEMPORARY_DIRECTORY])
+def test_no_place_at_all(more: str) -> None:
+    done = tiny(more + WHERE)
+    assert done.stdout == "None\n"
+    assert done.stderr.startswith(SAYS)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_a_directory_that_others_can_write_to_is_not_used(mode: int, tmp_path: Path) -> None:
+    shared = tmp_path / "minigte"
+    shared.mkdir()
+    shared.chmod(mode)
+    tiny(NUMBA_CACHE_DIR=str(tmp_path))
+    assert list(shared.iterdir()) == []
+
+
+def test_a_link_to_a_directory_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "minigte").symlink_to(tmp_path / "real")
+    tiny(NUMBA_CACHE_DIR=str(tmp_path))
+    assert list((tmp_path / "real").iterdir()) == []
+
+
+def test_a_full_disk_is_no_error(tmp_path: Path) -> None:
+    tiny(
+        """
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        import signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert list((tmp_path / "minigte").iterdir()) == []
+
+
+def test_processes_that_compile_at_the_same_time(tmp_path: Path) -> None:
+    script = TINY + "assert double(21) == 42\n"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(4)]
+    assert [process.wait(timeout=120) for process in processes] == [0] * 4
+    assert len(list((tmp_path / "minigte").iterdir())) == 1
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
+    archive = tmp_path / "minigte.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for source in (ROOT / "minigte").rglob("*.py"):
+            file.write(source, source.relative_to(ROOT))
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(archive)!r})
+        from minigte.engine import jit
+        assert jit.__file__.startswith({str(archive)!r})
+        jit.warmup("int8")
+        print(jit.cache_directory())
+    """
+    first = run(script, HOME=str(tmp_path))
+    assert first.stderr.startswith(SAYS)
+    assert Path(first.stdout.strip()).is_relative_to(tmp_path)
+    assert run(script, HOME=str(tmp_path)).stderr == ""
+
+
+def test_importing_the_engine_compiles_nothing(tmp_path: Path) -> None:
+    assert run("import minigte.engine.bert", NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,277 @@
+"""Threads, forks, interrupts and exits: right results, no hang, no abort.
+
+What may take a process down runs in a process of its own, which has a minute.
+"""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
+
+from minigte.engine import team
+from minigte.engine.bert import Engine
+
+CONFIG = make_config(num_hidden_layers=4, max_position_embeddings=300)
+BATCHES = [make_batch(random_texts(CONFIG, [length] * 5, length)) for length in range(1, 60)]
+LONG = make_batch(random_texts(CONFIG, [300]))
+
+SETUP = f"""
+import os, signal, sys, threading, time
+sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
+import numpy as np
+from random_models import make_batch, make_config, random_texts, random_weights
+from minigte.engine.bert import Engine
+
+config = make_config(num_hidden_layers=4, max_position_embeddings=300)
+batches = [make_batch(random_texts(config, [length] * 5, length)) for length in range(1, 60)]
+long = [make_batch(random_texts(config, [300]))]
+weights = random_weights(config)
+engine = Engine(config, weights, threads=2)
+
+def run(of=engine):
+    return [states for work in (batches, long) for _, states in of.last_hidden_states(work)]
+
+def check(of=engine):
+    assert all(map(np.array_equal, run(of), wanted))
+
+wanted = run(Engine(config, weights, threads=1))
+"""
+
+
+def in_a_process(script: str) -> str:
+    """Run the script after SETUP; returns what it printed."""
+    command = [sys.executable, "-c", SETUP + textwrap.dedent(script)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_eight_python_threads_on_one_engine(dtype: str) -> None:
+    engine = Engine(CONFIG, random_weights(CONFIG), dtype=dtype, threads=2)
+
+    def work(_: int) -> list[np.ndarray]:
+        return [states for some in (BATCHES, [LONG]) for _, states in engine.last_hidden_states(some)]
+
+    wanted = work(0)
+    with ThreadPoolExecutor(8) as pool:
+        for results in pool.map(work, range(16)):
+            assert all(map(np.array_equal, results, wanted))
+
+
+def test_more_threads_than_cores() -> None:
+    wanted = [h for _, h in Engine(CONFIG, random_weights(CONFIG), threads=1).last_hidden_states(BATCHES)]
+    engine = Engine(CONFIG, random_weights(CONFIG), threads=24)
+    for work in (BATCHES, BATCHES[-1:]):
+        results = [h for _, h in engine.last_hidden_states(work)]
+        assert all(map(np.array_equal, results, wanted[-len(work) :]))
+
+
+def test_a_forgotten_iterator_leaves_nothing_behind() -> None:
+    engine = Engine(CONFIG, random_weights(CONFIG), threads=2)
+    for _ in range(50):
+        next(engine.last_hidden_states(BATCHES))
+    assert len(list(engine.last_hidden_states(BATCHES))) == len(BATCHES)
+
+
+def test_fork_after_use() -> None:
+    in_a_process("""
+        run()
+        for _ in range(5):
+            if child := os.fork():
+                check()
+                assert os.waitpid(child, 0)[1] == 0
+            else:
+                check()
+                os._exit(0)
+    """)
+
+
+def test_fork_while_another_thread_is_inside() -> None:
+    in_a_process("""
+        stop = False
+        def keep_busy():
+            while not stop:
+                check()
+        threads = [threading.Thread(target=keep_busy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            if child := os.fork():
+                assert os.waitpid(child, 0)[1] == 0
+            else:
+                check()
+                os._exit(0)
+        stop = True
+        for thread in threads:
+            thread.join()
+    """)
+
+
+def test_forked_workers_of_a_pool_that_exit_normally() -> None:
+    in_a_process("""
+        import multiprocessing
+        run()
+        def same(_):
+            check()
+            return True
+        with multiprocessing.get_context("fork").Pool(3) as pool:
+            assert pool.map(same, range(6)) == [True] * 6
+            pool.close()
+            pool.join()
+    """)
+
+
+def test_spawn(tmp_path: Path) -> None:
+    script = tmp_path / "spawned.py"
+    script.write_text(
+        SETUP
+        + textwrap.dedent("""
+        def same(_):
+            check()
+            return True
+
+        if __name__ == "__main__":
+            import multiprocessing
+            with multiprocessing.get_context("spawn").Pool(2) as pool:
+                assert pool.map(same, range(4)) == [True] * 4
+    """)
+    )
+    subprocess.run([sys.executable, script], timeout=60, check=True)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals here")
+def test_keyboard_interrupt_at_any_time() -> None:
+    in_a_process("""
+        signal.signal(signal.SIGALRM, signal.default_int_handler)  # raises KeyboardInterrupt
+        for i in range(100):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 * (i + 1))
+                while True:
+                    for _ in engine.last_hidden_states(batches if i % 2 else long):
+                        pass
+            except KeyboardInterrupt:
+                pass
+        check()
+    """)
+
+
+def test_exit_with_work_under_way() -> None:
+    printed = in_a_process("""
+        def for_ever():
+            while True:
+                run()
+        for _ in range(3):
+            threading.Thread(target=for_ever, daemon=True).start()
+        begun = engine.last_hidden_states(batches)
+        next(begun)
+        print("leaving")
+    """)
+    assert printed == "leaving\n"
+
+
+def test_use_while_the_interpreter_shuts_down() -> None:
+    printed = in_a_process("""
+        import atexit
+        run()
+        atexit.register(lambda: (check(), print("checked")))
+    """)
+    assert printed == "checked\n"
+
+
+@pytest.mark.skipif(not hasattr(team.os, "sched_setaffinity"), reason="no affinity here")
+def test_one_core() -> None:
+    in_a_process("""
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        assert Engine(config, weights).threads == 1
+        check(Engine(config, weights))
+        check(Engine(config, weights, threads=4))
+    """)
+
+
+def test_neither_openmp_nor_numbas_threading_layer_is_used() -> None:
+    in_a_process("""
+        import numba
+        for layer in ("omppool", "tbbpool", "workqueue"):
+            sys.modules["numba.np.ufunc." + layer] = None
+        check()
+        try:
+            raise SystemExit(numba.threading_layer())
+        except ValueError:
+            pass  # none was started
+    """)
+
+
+def test_a_helper_gives_up_if_the_leader_never_comes() -> None:
+    meeting = team.meeting_point()
+    with ThreadPoolExecutor(2) as pool:
+        helpers = [pool.submit(team.follow, meeting) for _ in range(2)]
+        assert [helper.result(timeout=60) for helper in helpers] == [(0, 0)] * 2
+    assert team.lead(meeting, 3) == 1
+    assert team.follow(meeting) == (0, 0)
+
+
+def test_a_leader_starts_without_helpers_that_do_not_come() -> None:
+    meeting = team.meeting_point()
+    assert team.lead(meeting, 4) == 1
+    assert team.follow(meeting) == (0, 0)
+
+
+def test_barrier_keeps_members_in_step() -> None:
+    size, rounds = 4, 200
+    meeting, counts = team.meeting_point(), np.zeros(size, np.int64)
+    seen = []
+
+    def member(join) -> None:
+        rank, together = join()
+        assert together == size
+        for i in range(rounds):
+            counts[rank] = i + 1
+            team.barrier(meeting, size)
+            if not (counts == i + 1).all():
+                seen.append(counts.copy())
+            team.barrier(meeting, size)
+
+    helpers = [threading.Thread(target=member, args=(lambda: team.follow(meeting),)) for _ in range(size - 1)]
+    for helper in helpers:
+        helper.start()
+    while meeting[0] < size - 1:
+        pass
+    member(lambda: (0, team.lead(meeting, size)))
+    for helper in helpers:
+        helper.join()
+    assert not seen
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, float("inf")),
+        ({"cpu.max": "max 100000"}, float("inf")),
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000", "a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, 4),
+        ({"cpu.max": "50000 100000", "a/b/cpu.max": "400000 100000"}, 0.5),
+        ({"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, 3),
+        ({"cpu/a/b/cpu.cfs_quota_us": "-1", "cpu/a/b/cpu.cfs_period_us": "100000"}, float("inf")),
+        ({"a/cpu.max": "nonsense"}, float("inf")),
+    ],
+)
+def test_cgroup_quota(files: dict[str, str], cores: float, tmp_path: Path) -> None:
+    for name, text in files.items():
+        file = tmp_path / "fs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    proc = tmp_path / "cgroup"
+    proc.write_text("5:cpu,cpuacct:/a/b\n4:memory:/x\n0::/a/b\n")
+    assert team._cgroup_quota(proc, tmp_path / "fs") == cores
+
+
+def test_usable_cores_is_at_least_one() -> None:
+    assert 1 <= team.usable_cores() <= (team.os.cpu_count() or 1)
