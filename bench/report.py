@@ -1,0 +1,279 @@
+"""From the raw JSON of runs to the tables and plots of bench/README.md: ``python bench/report.py``.
+
+Every file in bench/results becomes a section between the README's two markers, newest first, and two PNG
+files beside it. No number is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Run = dict[str, Any]  # the JSON of one run
+Result = dict[str, Any]  # one peer of it: the fields of run.Result
+
+HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
+OURS = "minigte"
+# What the engine was asked to reach, before it was written: workload -> ratio to the best peer of the same
+# precision, of tokens/s (at least) or, for queries, of p50 (at most).
+GOALS = {
+    "float32": {"sentences": 1.3, "documents": 1.6, "queries": 0.7},
+    "bfloat16": {"sentences": 1.5, "documents": 1.7, "queries": 0.5},
+    "int8": {"sentences": 1.4, "documents": 2.0, "queries": 0.5},
+}
+PRECISIONS = ("float32", "bfloat16", "int8")
+BATCHED = ("sentences", "documents", "mix")
+COLOURS = {
+    "minigte": "#d62728",
+    "minigte (NumPy)": "#ff9896",
+    "ONNX Runtime": "#1f77b4",
+    "OpenVINO": "#2ca02c",
+    "CTranslate2": "#9467bd",
+    "fastembed": "#17becf",
+    "sentence-transformers": "#8c564b",
+    "llama.cpp": "#7f7f7f",
+}
+
+
+def speeds(result: Result, workload: str) -> dict[int, float]:
+    """Tokens per second of every round: {round: tokens/s}."""
+    return {u["round"]: u["tokens"] / u["seconds"] for u in result["units"].get(workload, [])}
+
+
+def p50(result: Result) -> dict[int, float]:
+    """Median milliseconds of a single query in every round: {round: ms}."""
+    rounds = (unit["round"] for unit in result["units"].get("queries", []))
+    return {r: median(us) / 1e3 for r, us in zip(rounds, result["latencies_us"], strict=True)}
+
+
+def p95(result: Result) -> float:
+    """The milliseconds that 95 of 100 single queries stay within, median over the rounds."""
+    return median(sorted(us)[int(0.95 * (len(us) - 1))] for us in result["latencies_us"]) / 1e3
+
+
+def spread(values: list[float]) -> str:
+    """Half the distance of the lowest and the highest value, in percent of the median."""
+    return f"±{50 * (max(values) - min(values)) / median(values):.0f} %"
+
+
+def measured(run: Run) -> list[Result]:
+    """The peers that went through the whole run."""
+    return [result for result in run["peers"].values() if not result["error"]]
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, its first two columns text and the others numbers."""
+    rule = ["---", "---"] + ["---:"] * (len(header) - 2)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def label(result: Result) -> list[str]:
+    """Name and precision, ours in bold."""
+    cells = [result["name"], result["precision"]]
+    return [f"**{cell}**" for cell in cells] if result["name"] == OURS else cells
+
+
+def speed_table(run: Run) -> str:
+    """Throughput of each workload and the latency of one query."""
+    header = ["", "precision"]
+    for name in BATCHED:
+        size = run["workloads"][name]
+        header.append(f"{name} ({size['tokens'] / size['texts']:.0f} tokens a text), tokens/s")
+    rows = []
+    for result in measured(run):
+        row = label(result)
+        for name in BATCHED:
+            values = list(speeds(result, name).values())
+            row.append(f"{median(values):,.0f} {spread(values)}")
+        latencies = list(p50(result).values())
+        row += [f"{median(latencies):.2f} {spread(latencies)}", f"{p95(result):.2f}"]
+        rows.append(row)
+    return table([*header, "one query, p50 ms", "p95 ms"], rows)
+
+
+def texts_table(run: Run) -> str:
+    """The same throughput in texts, and the setting and batch size that gave it."""
+    header = ["", "precision"] + [f"{name}, texts/s (batch)" for name in BATCHED]
+    rows = []
+    for result in measured(run):
+        row = label(result)
+        for name in BATCHED:
+            rate = median(unit["texts"] / unit["seconds"] for unit in result["units"][name])
+            chosen = result["chosen"][name]
+            how = str(chosen["batch_size"] or "its own")
+            if chosen["setting"] != "default":
+                how = f"{chosen['setting']}, {how}"
+            row.append(f"{rate:,.1f} ({how})")
+        rows.append(row)
+    return table(header, rows)
+
+
+def fidelity_table(run: Run) -> str:
+    """Cosine to transformers' float32 vectors."""
+    names = list(run["workloads"])
+    rows = []
+    for result in measured(run):
+        cosines = [result["cosine"][name] for name in names]
+        rows.append([*label(result), *(f"{c['mean']:.6f} / {c['min']:.6f}" for c in cosines)])
+    return table(["", "precision", *(f"{name}, mean / min" for name in names)], rows)
+
+
+def cost_table(run: Run) -> str:
+    """Memory, start-up, disk, and the time a conversion takes."""
+    rows = []
+    for result in measured(run):
+        peak = max(unit["peak_rss"] for unit in result["units"]["documents"])
+        row = [*label(result), f"{peak / 1e6:,.0f}", f"{result['cold_start']:.2f}"]
+        row.append(f"{median(result['warm_starts']):.2f}")
+        row.append(f"{result['install_bytes'] / 1e6:,.0f}")
+        conversion = sum(result["conversion_seconds"].values())
+        rows.append([*row, f"{conversion:.0f}" if conversion else "–"])
+    header = ["", "precision", "peak RSS, MB", "cold start, s", "warm start, s", "installed, MB"]
+    return table([*header, "conversion, s"], rows)
+
+
+def goals_table(run: Run) -> str:
+    """minigte against the best peer of the same precision on each workload, and what was asked."""
+    results = measured(run)
+    rows = []
+    for precision, goals in GOALS.items():
+        ours = next((r for r in results if (r["name"], r["precision"]) == (OURS, precision)), None)
+        peers = [r for r in results if r["precision"] == precision and not r["name"].startswith(OURS)]
+        if ours is None or not peers:
+            continue
+        for workload, goal in goals.items():
+            latency = workload == "queries"
+            values = {r["name"]: p50(r) if latency else speeds(r, workload) for r in [ours, *peers]}
+            middle = {name: median(rounds.values()) for name, rounds in values.items()}
+            best = (min if latency else max)((r["name"] for r in peers), key=middle.__getitem__)
+            ratio = middle[OURS] / middle[best]
+            both = values[OURS].keys() & values[best].keys()
+            each = [values[OURS][r] / values[best][r] for r in both]
+            reached = ratio <= goal if latency else ratio >= goal
+            what = "p50 of one query" if latency else f"{workload}, tokens/s"
+            asked = f"{'≤' if latency else '≥'} {goal}"
+            seen = f"{ratio:.2f} ({min(each):.2f} to {max(each):.2f})"
+            rows.append([precision, what, best, seen, asked, "reached" if reached else "**not reached**"])
+    if not rows:
+        return "This run measured no precision of minigte together with a peer's."
+    header = ["precision", "what", "best peer", "minigte / best peer (lowest to highest round)", "goal", ""]
+    return table(header, rows)
+
+
+def conditions(run: Run) -> str:
+    """Where and when, in a few sentences."""
+    m = run["machine"]
+    versions = sorted({f"{k} {v}" for r in run["peers"].values() for k, v in r["versions"].items()})
+    return (
+        f"{run['started'][:16].replace('T', ' ')} UTC, {run['rounds']} rounds in {run['minutes']} minutes, "
+        f"{run['threads']} threads. {m['cpu']}, {m['cores']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; "
+        f"{', '.join(m['flags'])}. {m['system']}, Python {m['python']}. "
+        f"Before the run {run['busy_before']:.0%} of the machine was in use, "
+        f"load average {', '.join(f'{x:.2f}' for x in run['load_average'])}. {', '.join(versions)}."
+    )
+
+
+def failures(run: Run) -> str:
+    """The peers that did not run, with what they said."""
+    out = [(key, result["error"]) for key, result in run["peers"].items() if result["error"]]
+    if not out:
+        return ""
+    return "\nDid not run:\n\n" + "\n".join(f"- {key}: `{error}`" for key, error in out) + "\n"
+
+
+def tables(run: Run) -> str:
+    """All that is known of one run, as Markdown."""
+    return f"""{conditions(run)}
+
+### Speed
+
+Median and spread over the rounds.
+
+{speed_table(run)}
+
+### minigte and the best peer of the same precision
+
+{goals_table(run)}
+
+### Vectors: cosine to transformers' float32
+
+{fidelity_table(run)}
+
+### Memory, start-up, size
+
+{cost_table(run)}
+
+### Texts per second, and the settings found best
+
+{texts_table(run)}
+{failures(run)}"""
+
+
+def plot_throughput(run: Run, path: Path) -> None:
+    """Tokens per second by text length, one panel a precision."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(15, 5), sharey=True, layout="constrained")
+    for precision, panel in zip(PRECISIONS, panels, strict=True):
+        for result in measured(run):
+            if result["precision"] == precision and result["sweep"]:
+                lengths = [int(length) for length in result["sweep"]]
+                values = [median(rounds) for rounds in result["sweep"].values()]
+                width = 3 if result["name"] == OURS else 1.5
+                colour = COLOURS[result["name"]]
+                panel.plot(lengths, values, "o-", ms=4, lw=width, color=colour, label=result["name"])
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(ticks := [8, 16, 32, 64, 128, 256, 512], [str(t) for t in ticks])
+        panel.set_title(precision)
+        panel.set_xlabel("tokens a text")
+        panel.grid(alpha=0.3)
+        if panel.has_data():
+            panel.legend(fontsize=8)
+    panels[0].set_ylabel(f"tokens/s, {run['threads']} threads")
+    panels[0].set_ylim(bottom=0)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_latency(run: Run, path: Path) -> None:
+    """One query: the median as a bar, the 95th percentile as a whisker."""
+    import matplotlib.pyplot as plt
+
+    results = sorted(measured(run), key=lambda r: -median(p50(r).values()))
+    names = [f"{r['name']} {r['precision']}" for r in results]
+    middle = [median(p50(r).values()) for r in results]
+    above = [p95(r) - m for r, m in zip(results, middle, strict=True)]
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.35 * len(results)), layout="constrained")
+    colours = [COLOURS[r["name"]] for r in results]
+    axes.barh(names, middle, xerr=[[0] * len(above), above], color=colours, capsize=3)
+    for row, value in enumerate(middle):
+        axes.text(value / 2, row, f"{value:.1f}", va="center", ha="center", color="white", fontsize=9)
+    axes.set_xlabel("milliseconds for one query: p50, whisker to p95")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Rewrite the plots and the generated part of the README."""
+    sections = []
+    for path in sorted((HERE / "results").glob("*.json"), reverse=True):
+        run = json.loads(path.read_text())
+        plot_throughput(run, path.with_name(f"{path.stem}-throughput.png"))
+        plot_latency(run, path.with_name(f"{path.stem}-latency.png"))
+        pictures = (
+            f"![Throughput by text length](results/{path.stem}-throughput.png)\n\n"
+            f"![Latency of one query](results/{path.stem}-latency.png)"
+        )
+        sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{pictures}\n")
+    readme = HERE / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    readme.write_text("\n\n".join([f"{before}{BEGIN}", *(s.strip() for s in sections), f"{END}{after}"]))
+
+
+if __name__ == "__main__":
+    main()
