@@ -35,7 +35,7 @@ bench-llama:
 	mkdir -p $(BENCH_CACHE)
 	cd $(BENCH_CACHE) && $(abspath $(BENCH_PYTHON)) -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
 	cd $(BENCH_CACHE) && tar xzf $(BENCH_LLAMA).tar.gz
-	$(BENCH_PYTHON) -m pip install $(BENCH_CACHE)/$(BENCH_LLAMA).tar.gz
+	$(BENCH_PYTHON) -m pip install llama-cpp-python==0.3.36
 
 $(BENCH_CACHE)/model.onnx:
 	mkdir -p $(BENCH_CACHE)/npm

@@ -1,7 +1,7 @@
 """What is made once and kept on disk: the forms of the model that peers read, and the reference vectors.
 
-Every form is made by the peer's own converter. ``python convert.py KIND TARGET SOURCES-as-JSON`` makes one, in a process of its own, so that the converters'
-memory and libraries never reach the process that measures.
+Every form is made by the peer's own converter. ``python convert.py KIND TARGET SOURCES-as-JSON`` makes one,
+in a process of its own, so that the converters' memory and libraries never reach the process that measures.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class Contender:
         """Whatever fails inside ends this peer's part in the run, and only that."""
         try:
             yield
-        except (WorkerError, OSError, RuntimeError) as error:
+        except (WorkerError, ImportError, OSError, RuntimeError) as error:
             self.result.error = f"{type(error).__name__}: {error}"
             say(f"{self.peer.key} is out: {self.result.error}")
             self.close()
