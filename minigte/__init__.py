@@ -1,3 +1,43 @@
-"""Text embeddings with gte-small and its family of BERT models, in NumPy and Numba."""
+"""Text embeddings with gte-small and its family of BERT models, in NumPy and Numba.
+
+>>> from minigte import Embedder
+>>> embedder = Embedder("thenlper/gte-small")
+>>> embedder.encode("what is the capital of China?").shape
+(384,)
+"""
+
+from minigte.embedder import Embedder
+from minigte.errors import (
+    CheckpointError,
+    ConfigError,
+    DownloadError,
+    InputError,
+    InputTooLongError,
+    MinigteError,
+    MissingDependencyError,
+    ModelNotFoundError,
+    OutputError,
+    TokenizerError,
+    TruncationWarning,
+)
+from minigte.precision import quantize_embeddings
+from minigte.similarity import semantic_search
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DownloadError",
+    "Embedder",
+    "InputError",
+    "InputTooLongError",
+    "MinigteError",
+    "MissingDependencyError",
+    "ModelNotFoundError",
+    "OutputError",
+    "TokenizerError",
+    "TruncationWarning",
+    "quantize_embeddings",
+    "semantic_search",
+]

@@ -1,8 +1,8 @@
 """The architectures minigte knows, by the ``model_type`` of their ``config.json``.
 
-An architecture is a module with four public things: ``Config`` (its fields, read from
-``config.json``), ``Weights`` (its arrays, named), ``PARAMETERS`` (where each array is found in a
-checkpoint, and its shape) and ``UNUSED`` (checkpoint names that are known and not needed).
+An architecture is a module with: ``Config`` (its fields, named as in ``config.json``), ``Weights`` and
+``LayerWeights`` (its arrays), the tables that say where a checkpoint keeps each array and what shape
+it has, and ``unsupported`` (what a ``config.json`` may ask for that is not implemented).
 """
 
 from minigte.models import bert

@@ -6,6 +6,7 @@ Understanding". Field names are those of Hugging Face's ``BertConfig`` and ``Ber
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,15 +27,28 @@ class Config:
     num_hidden_layers: int  # how many encoder layers
     num_attention_heads: int  # H, heads per layer; D = H * K
     intermediate_size: int  # F, width of the feed-forward layer
-    max_position_embeddings: int  # the longest text, in tokens
-    type_vocab_size: int  # rows of the token type ("segment") table; a single text uses row 0
-    layer_norm_eps: float  # added to the variance in LayerNorm
+    max_position_embeddings: int = 512  # the longest text, in tokens
+    type_vocab_size: int = 2  # rows of the token type ("segment") table; a single text uses row 0
+    layer_norm_eps: float = 1e-12  # added to the variance in LayerNorm
     hidden_act: str = "gelu"  # one of HIDDEN_ACTS
 
     @property
     def head_size(self) -> int:
         """K, the width of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+
+def unsupported(config_json: Mapping[str, object]) -> str | None:
+    """What this ``config.json`` asks for that minigte does not implement, or None."""
+    hidden_act = config_json.get("hidden_act", "gelu")
+    if hidden_act not in HIDDEN_ACTS:
+        return f"hidden_act {hidden_act!r} (known: {', '.join(HIDDEN_ACTS)})"
+    position_embedding_type = config_json.get("position_embedding_type", "absolute")
+    if position_embedding_type != "absolute":
+        return f"position_embedding_type {position_embedding_type!r} (known: absolute)"
+    if config_json.get("is_decoder"):
+        return "is_decoder true: only encoders are"
+    return None
 
 
 @dataclass(frozen=True)

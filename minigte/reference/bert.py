@@ -50,6 +50,11 @@ def ignore(name: str, array: Float32) -> None:
     """The observer of a pass that nobody watches."""
 
 
+def prefixed(prefix: str, observe: Observe) -> Observe:
+    """An observer that puts a prefix in front of every name."""
+    return lambda name, array: observe(prefix + name, array)
+
+
 def forward(
     config: Config, weights: Weights, input_ids: Ids, offsets: Ids, observe: Observe = ignore
 ) -> Float32:
@@ -62,8 +67,7 @@ def forward(
     observe("embeddings", x)
     scratch = Scratch.allocate(config, len(input_ids))
     for i, layer in enumerate(weights.layers):
-        prefix = ENCODER_LAYER.format(i)
-        x = encoder_layer(config, layer, x, offsets, scratch, lambda name, a, p=prefix: observe(p + name, a))
+        x = encoder_layer(config, layer, x, offsets, scratch, prefixed(ENCODER_LAYER.format(i), observe))
     return x  # (N, D)
 
 

@@ -1,0 +1,59 @@
+"""What all tests share: gte-small where it can be had, and the table of largest differences."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import exact
+import hypothesis
+import pytest
+
+from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
+from minigte.sources import find_model
+
+ROOT = Path(__file__).resolve().parent.parent
+PARITY = ROOT / "tests" / "parity"
+SHARED_MODEL = ROOT.parent / "shared" / "models" / "gte-small"
+
+hypothesis.settings.register_profile("minigte", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("minigte")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--differences",
+        action="store_true",
+        help="at the end, print the largest difference seen at each stage of the forward pass",
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """tests/parity needs torch and transformers, so it runs only when it is asked for."""
+    asked = any(Path(arg.partition("::")[0]).resolve().is_relative_to(PARITY) for arg in config.args)
+    return True if collection_path == PARITY and not asked else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--differences"):
+        terminalreporter.section("largest difference per stage")
+        for (comparison, stage), distance in exact.largest.items():
+            terminalreporter.write_line(f"{distance:.1e}  {comparison}: {stage}")
+
+
+@pytest.fixture(scope="session")
+def gte_small() -> Path:
+    """A folder with gte-small: MINIGTE_MODEL, ../shared/models/gte-small, minigte's caches, or a download."""
+    if "MINIGTE_MODEL" in os.environ:
+        return Path(os.environ["MINIGTE_MODEL"])
+    if SHARED_MODEL.is_dir():
+        return SHARED_MODEL
+    try:
+        return find_model("thenlper/gte-small").folder
+    except (DownloadError, ModelNotFoundError, MissingDependencyError) as error:
+        pytest.skip(f"gte-small is not here: {error}")
+
+
+@pytest.fixture(scope="session")
+def embedder(gte_small: Path) -> Embedder:
+    return Embedder(gte_small)

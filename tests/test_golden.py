@@ -1,0 +1,101 @@
+"""Every stage of the forward pass against transformers' values in tests/golden, which need no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import exact
+import golden_files as golden
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tiny
+
+from minigte import Embedder
+from minigte.backend import BACKENDS, load_backend
+from minigte.batching import Batch
+from minigte.checkpoint import load_weights
+from minigte.config import Config, read_config
+from minigte.models import bert
+from minigte.pooling import normalize, pool
+from minigte.reference.bert import trace
+
+Float32 = npt.NDArray[np.float32]
+
+backends = pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "auto"])
+
+
+def named(weights: bert.Weights) -> dict[str, Float32]:
+    """The loaded arrays under their names in a checkpoint."""
+    arrays = {row.name: getattr(weights, row.field) for row in bert.EMBEDDING_PARAMETERS}
+    for i, layer in enumerate(weights.layers):
+        prefix = bert.ENCODER_LAYER.format(i)
+        arrays |= {prefix + row.name: getattr(layer, row.field) for row in bert.LAYER_PARAMETERS}
+    return arrays
+
+
+@pytest.fixture(scope="module", params=[*golden.TINY, "gte-small"])
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, golden.Golden, Config, bert.Weights]:
+    """A model with its golden file, which must have been made from the same weights."""
+    name = request.param
+    if name == "gte-small":
+        folder: Path = request.getfixturevalue("gte_small")
+    else:
+        folder = tiny.write_model(tmp_path_factory.mktemp(name), golden.TINY[name])
+    config = read_config(folder)
+    weights = load_weights(folder, config)
+    file = golden.read(name)
+    assert exact.tensors_sha256(named(weights)) == file.weights_sha256, (
+        f"{name}'s weights are not those of {name}.npz: {golden.REMAKE}"
+    )
+    return name, file, config, weights
+
+
+def test_every_stage_of_the_reference_equals_transformers(
+    case: tuple[str, golden.Golden, Config, bert.Weights],
+) -> None:
+    name, file, config, weights = case
+    for input_ids, step, want in file.inputs():
+        got = trace(config.encoder, weights, input_ids)
+        hidden = got[f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output"]
+        got["pooled"] = pool(hidden, np.array([0, len(hidden)]), ("mean",))[0]
+        got["normalized"] = normalize(got["pooled"][None])[0]
+        kept = {stage: golden.sample(stage, array, step) for stage, array in got.items()}
+        exact.assert_stages_equal(f"golden {name}", kept, want, exact.largest_scores(got, config.encoder))
+
+
+@backends
+def test_last_hidden_state_and_vector_equal_transformers(
+    case: tuple[str, golden.Golden, Config, bert.Weights], backend: str
+) -> None:
+    name, file, config, weights = case
+    inputs = list(file.inputs())
+    offsets = np.cumsum([0] + [len(ids) for ids, _, _ in inputs])
+    packed = Batch(np.concatenate([ids for ids, _, _ in inputs]), offsets, np.arange(len(inputs)))
+    loaded = load_backend(config, weights, backend=backend, dtype="float32")
+    [(_, hidden)] = loaded.last_hidden_states([packed])
+    vectors = normalize(pool(hidden, offsets, ("mean",)))
+    for i, (_, step, want) in enumerate(inputs):
+        stage = f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output"
+        kept = golden.sample(stage, hidden[offsets[i] : offsets[i + 1]], step)
+        exact.assert_stages_equal(
+            f"golden {name}, {backend}, packed",
+            {stage: kept, "normalized": vectors[i]},
+            {stage: want[stage], "normalized": want["normalized"]},
+        )
+
+
+@backends
+def test_embedder_equals_transformers_from_text_to_vector(gte_small: Path, backend: str) -> None:
+    file = golden.read("gte-small")
+    embedder = Embedder(gte_small, backend=backend)
+    want = np.stack([stages["normalized"] for _, _, stages in file.inputs()])
+    assert embedder.tokenize(file.texts)["input_ids"] == [ids.tolist() for ids, _, _ in file.inputs()]
+    vectors = embedder.encode(file.texts, truncation="ignore")
+    exact.assert_stages_equal(
+        f"golden gte-small, {backend}, encode",
+        {"normalized": vectors},
+        {"normalized": want},
+    )

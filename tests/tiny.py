@@ -1,0 +1,217 @@
+"""Seeded tiny BERT models, in memory and as model folders in every form that minigte reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
+
+from minigte.models import bert
+
+Float32 = npt.NDArray[np.float32]
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = ("the", "a", "cat", "dog", "sat", "on", "mat", "run", "query", "passage", "##s", "##ning", "é", "中")
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'-"
+VOCABULARY = (*SPECIAL_TOKENS, *WORDS, *LETTERS, *("##" + letter for letter in LETTERS))
+
+CONFIG = bert.Config(
+    vocab_size=len(VOCABULARY),
+    hidden_size=20,
+    num_hidden_layers=2,
+    num_attention_heads=5,
+    intermediate_size=28,
+    max_position_embeddings=32,
+)
+
+OLD_POOLING_KEYS = {
+    "cls": "pooling_mode_cls_token",
+    "max": "pooling_mode_max_tokens",
+    "mean": "pooling_mode_mean_tokens",
+    "mean_sqrt_len_tokens": "pooling_mode_mean_sqrt_len_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
+    "lasttoken": "pooling_mode_lasttoken",
+}
+
+
+def config(**fields: Any) -> bert.Config:
+    """The tiny model's config, with these fields changed."""
+    return dataclasses.replace(CONFIG, **fields)
+
+
+def tensors(config: bert.Config = CONFIG, seed: int = 0) -> dict[str, Float32]:
+    """Every array of a model, by its name in a checkpoint, filled from the seed.
+
+    Nothing is 0 or 1 as in an untrained model, so that an array which is forgotten, or put in another's
+    place, shows. The values come from ``Generator.random`` alone, whose stream NumPy keeps, so that
+    golden files need not carry them.
+    """
+    rng = np.random.default_rng(seed)
+    filled = {}
+
+    def fill(name: str, axes: tuple[str, ...]) -> None:
+        shape = [getattr(config, axis) for axis in axes]
+        values = 2 * rng.random(shape, np.float32) - 1  # from -1 to 1
+        if name.endswith("LayerNorm.weight"):
+            values = 1 + values / 2
+        elif name.endswith("bias"):
+            values /= 4
+        elif not name.startswith("embeddings."):
+            values *= np.float32((3 / shape[-1]) ** 0.5)  # so that the products keep the order of 1
+        filled[name] = values
+
+    for row in bert.EMBEDDING_PARAMETERS:
+        fill(row.name, row.shape)
+    for i in range(config.num_hidden_layers):
+        for row in bert.LAYER_PARAMETERS:
+            fill(bert.ENCODER_LAYER.format(i) + row.name, row.shape)
+    return filled
+
+
+def weights(config: bert.Config = CONFIG, seed: int = 0) -> bert.Weights:
+    """The same arrays as the model that ``minigte`` computes with."""
+    arrays = tensors(config, seed)
+    prefixes = [bert.ENCODER_LAYER.format(i) for i in range(config.num_hidden_layers)]
+    return bert.Weights(
+        **{row.field: arrays[row.name] for row in bert.EMBEDDING_PARAMETERS},
+        layers=tuple(
+            bert.LayerWeights(**{row.field: arrays[prefix + row.name] for row in bert.LAYER_PARAMETERS})
+            for prefix in prefixes
+        ),
+    )
+
+
+def write_model(
+    folder: Path,
+    config: bert.Config = CONFIG,
+    *,
+    seed: int = 0,
+    dtype: str = "F32",
+    prefix: str = "",
+    unused: bool = False,
+    shards: int = 1,
+    **config_json: Any,
+) -> Path:
+    """Write ``config.json``, the weights and a tokenizer; give the folder back.
+
+    ``dtype``: F32, F16 or BF16. ``prefix``: put before every tensor's name. ``unused``: add the tensors
+    of a checkpoint that an embedding does not need. ``shards``: more than one writes an index too.
+    ``config_json``: further keys of config.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", {"model_type": "bert", **vars(config), **config_json})
+    arrays: dict[str, npt.NDArray[Any]] = dict(tensors(config, seed))
+    if unused:
+        width = config.hidden_size
+        arrays["embeddings.position_ids"] = np.arange(config.max_position_embeddings)[None]
+        arrays["pooler.dense.weight"] = np.ones((width, width), np.float32)
+        arrays["pooler.dense.bias"] = np.ones(width, np.float32)
+    named = {prefix + name: array for name, array in arrays.items()}
+    if shards == 1:
+        write_safetensors(folder / "model.safetensors", named, dtype)
+    else:
+        names = [f"model-{i + 1:05}-of-{shards:05}.safetensors" for i in range(shards)]
+        weight_map = {tensor: names[i % shards] for i, tensor in enumerate(named)}
+        for shard in names:
+            write_safetensors(folder / shard, {t: named[t] for t in named if weight_map[t] == shard}, dtype)
+        write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+    write_tokenizer(folder)
+    return folder
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> None:
+    """Write arrays as safetensors: the length of a JSON header in 8 bytes, the header, the values.
+
+    float32 arrays are stored as ``dtype``: F32, F16 or BF16, the upper half of a float32.
+    """
+    header, data = {}, b""
+    for name, array in arrays.items():
+        if array.dtype != np.float32:
+            kind, stored = "I64", array.astype(np.int64)
+        elif dtype == "BF16":
+            kind, stored = dtype, (array.view(np.uint32) >> 16).astype(np.uint16)
+        else:
+            kind, stored = dtype, array.astype({"F32": np.float32, "F16": np.float16}[dtype])
+        begin = len(data)
+        data += stored.tobytes()
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def write_tokenizer(folder: Path, *, lowercase: bool = True, model_max_length: int | None = None) -> None:
+    """Write ``tokenizer.json`` (BERT's WordPiece over VOCABULARY) and ``tokenizer_config.json``."""
+    vocabulary = {token: i for i, token in enumerate(VOCABULARY)}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS}
+    limit = {} if model_max_length is None else {"model_max_length": model_max_length}
+    write_json(
+        folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names, **limit}
+    )
+
+
+def write_sentence_transformers(
+    folder: Path,
+    *,
+    form: str = "new",
+    modes: Sequence[str] = ("mean",),
+    normalize: bool = True,
+    sentence_bert: Mapping[str, Any] | None = None,
+    **sentence_transformers: Any,
+) -> Path:
+    """Add sentence-transformers' files to a model folder, in their form before ("old") or since 5.2 ("new").
+
+    ``sentence_bert``: the content of sentence_bert_config.json. ``sentence_transformers``: that of
+    config_sentence_transformers.json, such as ``prompts``.
+    """
+    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalize
+    packages = {
+        "old": dict.fromkeys(kinds, "sentence_transformers.models"),
+        "new": {
+            "Transformer": "sentence_transformers.base.modules.transformer",
+            "Pooling": "sentence_transformers.sentence_transformer.modules.pooling",
+            "Normalize": "sentence_transformers.sentence_transformer.modules.normalize",
+        },
+    }[form]
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"{packages[kind]}.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    pooling: dict[str, Any]
+    if form == "old":
+        pooling = {"word_embedding_dimension": width}
+        pooling |= {key: mode in modes for mode, key in OLD_POOLING_KEYS.items()}
+    else:
+        mode = modes[0] if len(modes) == 1 else list(modes)
+        pooling = {"embedding_dimension": width, "pooling_mode": mode, "include_prompt": True}
+    write_json(folder / "modules.json", modules)
+    for kind, module in zip(kinds[1:], modules[1:], strict=True):
+        (folder / str(module["path"])).mkdir()
+        write_json(folder / str(module["path"]) / "config.json", pooling if kind == "Pooling" else {})
+    if sentence_bert is not None:
+        write_json(folder / "sentence_bert_config.json", sentence_bert)
+    if sentence_transformers:
+        write_json(folder / "config_sentence_transformers.json", sentence_transformers)
+    return folder
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write one JSON file."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

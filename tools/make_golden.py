@@ -1,0 +1,116 @@
+"""Make tests/golden: what transformers computes, stage by stage, for the tests that run without it.
+
+Needs what `make parity` installs: torch and transformers. Run from the repository's root:
+
+    python tools/make_golden.py --model FOLDER_OF_GTE_SMALL
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import oracle  # noqa: E402
+import tiny  # noqa: E402
+from exact import tensors_sha256  # noqa: E402
+from golden_files import FOLDER, FORMAT, TINY, sample, tiny_inputs  # noqa: E402
+from nasty import LONG, NASTY  # noqa: E402
+
+# Each text with the step of the values that are kept of every stage. A prime step meets every column.
+GTE_TEXTS = (
+    ("Beijing", 1),
+    ("what is the capital of China?", 29),
+    ("how to implement quick sort in python?", 29),
+    ("sorting algorithms", 29),
+    ("", 29),
+    ("Çà et là: naïve cafés, 東京 🙂 [SEP] 3.14 & COVID-19!", 29),
+    (LONG, 101),
+    (LONG * 20, 9973),
+)
+
+
+def provenance(**own: Any) -> dict[str, Any]:
+    """What a golden file says about how it was made."""
+    return {
+        "format": FORMAT,
+        "command": "python tools/make_golden.py --model FOLDER_OF_GTE_SMALL",
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "tokenizers": tokenizers.__version__,
+        "numpy": np.__version__,
+        **own,
+    }
+
+
+def save_stages(path: Path, model: Any, inputs: Sequence[tuple[list[int], int]], **own: Any) -> None:
+    """Write every stage of every text: arrays ``0/embeddings``, ..., ``1/embeddings``, ..."""
+    arrays: dict[str, Any] = {}
+    for i, (input_ids, step) in enumerate(inputs):
+        arrays[f"{i}/input_ids"] = np.array(input_ids, np.int32)
+        for stage, array in oracle.trace(model, input_ids).items():
+            arrays[f"{i}/{stage}"] = sample(stage, array, step)
+    record = provenance(
+        weights_sha256=tensors_sha256(oracle.tensors(model)), steps=[step for _, step in inputs], **own
+    )
+    np.savez_compressed(path, provenance=np.array(json.dumps(record)), **arrays)
+
+
+def make_tiny() -> None:
+    """Write one file per tiny model: every value of every stage."""
+    for name, config in TINY.items():
+        model = oracle.build(vars(config), tiny.tensors(config))
+        save_stages(FOLDER / f"{name}.npz", model, [(ids, 1) for ids in tiny_inputs(config)])
+
+
+def make_gte_small(folder: Path) -> None:
+    """Write gte-small's stages on a few texts, and its tokens on the nasty ones."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = oracle.load(folder)
+    texts = [text for text, _ in GTE_TEXTS]
+    inputs = [(tokenizer(text, truncation=True)["input_ids"], step) for text, step in GTE_TEXTS]
+    save_stages(FOLDER / "gte-small.npz", model, inputs, source="thenlper/gte-small", texts=texts)
+
+    rows = {
+        name: {
+            "num_tokens": len(tokenizer(text, verbose=False)["input_ids"]),
+            "input_ids": tokenizer(text, truncation=True)["input_ids"],
+        }
+        for name, text in NASTY.items()
+    }
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items())
+    record = json.dumps(provenance(source="thenlper/gte-small"))
+    (FOLDER / "tokens.json").write_text(f'{{"provenance": {record},\n"texts": {{\n{lines}\n}}}}\n')
+
+
+def main() -> None:
+    """Read the command line and make every file."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="FOLDER", help="gte-small, with its tokenizer"
+    )
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    make_tiny()
+    make_gte_small(arguments.model)
+    for path in sorted(FOLDER.iterdir()):
+        print(f"{path.stat().st_size:>10,} bytes  {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
