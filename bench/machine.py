@@ -15,9 +15,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 # The instructions that decide which kernels a program picks.
-FLAGS = ("sse4_2", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16")
-FLAGS += ("avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve")
-BUSY = 0.05  # a machine that spends more than this share of its time on others is not quiet
+FLAGS = (
+    *("sse4_2", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+    *("avx512_fp16", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16", "i8mm", "sve"),
+)
+QUIET = 0.05  # a machine is quiet if others use at most this share of its time
 
 
 def facts() -> dict[str, object]:
@@ -38,17 +40,28 @@ def facts() -> dict[str, object]:
     }
 
 
+class Others:
+    """How much of the machine other processes use, from the moment this is made."""
+
+    def __init__(self) -> None:
+        self.used, self.total = self._seconds()
+
+    def share(self, own: float) -> float:
+        """Their share of all cores' time until now, ``own`` seconds of which were the measured work's."""
+        used, total = self._seconds()
+        return max(0.0, used - self.used - own) / (total - self.total)
+
+    def _seconds(self) -> tuple[float, float]:
+        ticks = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        used = sum(ticks) - ticks[3] - ticks[4]  # all but idle and waiting for a disk
+        return used / os.sysconf("SC_CLK_TCK"), sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def busy(seconds: float = 2.0) -> float:
     """The share of all cores' time that is in use while this process sleeps."""
-    before = _cpu_times()
+    others = Others()
     time.sleep(seconds)
-    used, total = (after - b for after, b in zip(_cpu_times(), before, strict=True))
-    return used / total
-
-
-def _cpu_times() -> tuple[int, int]:
-    times = [int(t) for t in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(times) - times[3] - times[4], sum(times)  # all but idle and waiting for a disk
+    return others.share(own=0.0)
 
 
 def closure(roots: Iterable[str]) -> dict[str, Distribution]:

@@ -29,11 +29,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Done:
-    """The vectors, the seconds of every call, and the most memory the process has had so far, in bytes."""
+    """The vectors, and what they took."""
 
     vectors: Float32
-    seconds: list[float]
-    peak_rss: int
+    seconds: list[float]  # of every call
+    cpu_seconds: float  # of all the process's threads since its last answer
+    peak_rss: int  # bytes, the most the process has had so far
 
 
 @dataclass(frozen=True)

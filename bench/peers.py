@@ -3,8 +3,7 @@
 ``peer.load(files, threads, setting)`` gives ``encode(texts, batch_size)``, which gives the L2-normalised
 vectors, (B, D) float32, in the order of the texts. Every peer cuts at 512 tokens, is given texts sorted by
 length where it does not sort by itself, and is set up as its own documentation advises; where that leaves a
-choice, ``settings`` lists what is tried, and the fastest is used for each workload. The first setting serves
-single queries.
+choice, ``settings`` lists what is tried, and the fastest is used for each workload.
 """
 
 from __future__ import annotations
@@ -61,7 +60,13 @@ def minigte(dtype: str, backend: str) -> Callable[[Files, int, str], Encode]:
         from minigte import Embedder
 
         embedder = Embedder(str(files.model_dir), dtype=dtype, backend=backend, threads=threads)
-        return lambda sentences, batch_size: embedder.encode(sentences, batch_size=batch_size)
+
+        def encode(sentences: list[str], batch_size: int) -> Float32:
+            return embedder.encode(
+                sentences, batch_size=batch_size, normalize_embeddings=True, truncation="ignore"
+            )
+
+        return encode
 
     return load
 
@@ -258,7 +263,7 @@ PEERS = (
     Peer("minigte", "bfloat16", minigte("bfloat16", "numba"), MINIGTE, quick=True),
     Peer("minigte", "int8", minigte("int8", "numba"), MINIGTE, quick=True),
     Peer("minigte (NumPy)", "float32", minigte("float32", "numpy"), MINIGTE),
-    Peer("sentence-transformers", "as installed", sentence_transformers(None), TORCH),
+    Peer("sentence-transformers", "float16, as installed", sentence_transformers(None), TORCH),
     Peer("sentence-transformers", "float32", sentence_transformers("float32"), TORCH),
     Peer("sentence-transformers", "bfloat16", sentence_transformers("bfloat16"), TORCH),
     Peer(

@@ -96,7 +96,7 @@ def speed_table(run: Run) -> str:
 
 def texts_table(run: Run) -> str:
     """The same throughput in texts, and the setting and batch size that gave it."""
-    header = ["", "precision"] + [f"{name}, texts/s (batch)" for name in BATCHED]
+    header = ["", "precision", *(f"{name}, texts/s (setting, batch)" for name in BATCHED), "one query"]
     rows = []
     for result in measured(run):
         row = label(result)
@@ -107,7 +107,8 @@ def texts_table(run: Run) -> str:
             if chosen["setting"] != "default":
                 how = f"{chosen['setting']}, {how}"
             row.append(f"{rate:,.1f} ({how})")
-        rows.append(row)
+        setting = result["chosen"]["queries"]["setting"]
+        rows.append([*row, "–" if setting == "default" else setting])
     return table(header, rows)
 
 
@@ -166,13 +167,16 @@ def goals_table(run: Run) -> str:
 def conditions(run: Run) -> str:
     """Where and when, in a few sentences."""
     m = run["machine"]
+    units = [u for r in measured(run) for several in r["units"].values() for u in several]
+    others = [unit["others"] for unit in units]
     versions = sorted({f"{k} {v}" for r in run["peers"].values() for k, v in r["versions"].items()})
     return (
         f"{run['started'][:16].replace('T', ' ')} UTC, {run['rounds']} rounds in {run['minutes']} minutes, "
         f"{run['threads']} threads. {m['cpu']}, {m['cores']} cores, {m['memory_bytes'] / 2**30:.0f} GiB; "
         f"{', '.join(m['flags'])}. {m['system']}, Python {m['python']}. "
-        f"Before the run {run['busy_before']:.0%} of the machine was in use, "
-        f"load average {', '.join(f'{x:.2f}' for x in run['load_average'])}. {', '.join(versions)}."
+        f"Other processes used {run['busy_before']:.0%} of the machine before the run "
+        f"(load average {', '.join(f'{x:.2f}' for x in run['load_average'])}) and {median(others):.0%} "
+        f"while a peer was measured, {max(others):.0%} in the worst unit. {', '.join(versions)}."
     )
 
 

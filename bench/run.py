@@ -42,8 +42,8 @@ SWEEP_ROUNDS = 2
 SLOW_SECONDS = 20
 SLOW_ROUNDS = 2
 # What is tried before the rounds, on a part of each workload that has this many texts.
-BATCH_SIZES = {"sentences": (8, 32, 128), "documents": (1, 2, 4, 16), "mix": (1, 4, 16, 64)}
-TUNING_TEXTS = {"sentences": 256, "documents": 16, "mix": 64}
+BATCH_SIZES = {"sentences": (8, 32, 128), "documents": (1, 2, 4, 16), "queries": (1,), "mix": (1, 4, 16, 64)}
+TUNING_TEXTS = {"sentences": 256, "documents": 16, "queries": 32, "mix": 64}
 UNTUNED_BATCH = 8
 LONG_TEXT = 64  # tokens; in the sweep, longer texts get the batch size of documents, others of sentences
 
@@ -113,6 +113,33 @@ class Worker:
         return answer
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How a workload's texts are encoded; batch size 0 stands for a peer that chooses its own."""
+
+    setting: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Trial(Choice):
+    """What one choice reached before the rounds."""
+
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One peer, one workload, one round."""
+
+    round: int
+    texts: int
+    tokens: int
+    seconds: float
+    peak_rss: int  # bytes, the most its process has had so far
+    others: float  # the share of the machine that other processes used meanwhile
+
+
 @dataclass
 class Result:
     """Everything measured of one peer; its fields are the JSON."""
@@ -125,11 +152,11 @@ class Result:
     conversion_seconds: dict[str, float] = field(default_factory=dict)
     cold_start: float | None = None  # seconds from process start to the first vector
     warm_starts: list[float] = field(default_factory=list)
-    tuning: dict[str, list[dict[str, str | int | float]]] = field(default_factory=dict)
-    chosen: dict[str, dict[str, str | int]] = field(default_factory=dict)  # workload -> setting, batch_size
-    units: dict[str, list[dict[str, int | float]]] = field(default_factory=dict)  # workload -> one a round
-    latencies_us: list[list[int]] = field(default_factory=list)  # of the single queries, one list a round
-    cosine: dict[str, dict[str, float]] = field(default_factory=dict)  # workload -> mean, min
+    tuning: dict[str, list[Trial]] = field(default_factory=dict)  # by workload, as all that follow
+    chosen: dict[str, Choice] = field(default_factory=dict)
+    units: dict[str, list[Unit]] = field(default_factory=dict)
+    latencies_us: list[list[int]] = field(default_factory=list)  # of the queries, one list a round
+    cosine: dict[str, dict[str, float]] = field(default_factory=dict)  # mean and min to the reference
     sweep: dict[int, list[float]] = field(default_factory=dict)  # tokens a text -> tokens/s, one a round
 
 
@@ -155,7 +182,7 @@ class Contender:
         try:
             yield
         except (WorkerError, ImportError, OSError, RuntimeError) as error:
-            self.result.error = f"{type(error).__name__}: {error}"
+            self.result.error = " ".join(str(error).split())
             say(f"{self.peer.key} is out: {self.result.error}")
             self.close()
 
@@ -185,7 +212,7 @@ class Contender:
             worker.close()
 
     def tune(self) -> None:
-        """Find the fastest setting and batch size for each workload that is encoded in batches.
+        """Find the fastest setting and batch size for each workload.
 
         Each setting has a process of its own, which ends afterwards and takes the memory of the tried
         batch sizes with it.
@@ -195,41 +222,50 @@ class Contender:
             try:
                 self.result.warm_starts.append(worker.start_seconds)
                 for name, sizes in BATCH_SIZES.items():
-                    indices = self.corpus.workload(name).parts[0][: TUNING_TEXTS[name]]
+                    workload = self.corpus.workload(name)
+                    indices = workload.parts[0][: TUNING_TEXTS[name]]
                     for size in sizes if self.peer.batches else (0,):
-                        done = worker.encode(self.corpus.of(indices), size)
-                        speed = round(self.corpus.count(indices) / done.seconds[0], 1)
-                        tried = {"setting": setting, "batch_size": size, "tokens_per_second": speed}
-                        self.result.tuning.setdefault(name, []).append(tried)
+                        done = worker.encode(self.corpus.of(indices), size, single=workload.single)
+                        speed = round(self.corpus.count(indices) / sum(done.seconds), 1)
+                        trials = self.result.tuning.setdefault(name, [])
+                        trials.append(Trial(setting, size, speed))
             finally:
                 worker.close()
 
     def choose(self) -> None:
-        """Settle every workload's setting and batch size, and start a worker for each setting in use."""
+        """Settle on the best of what was tried, and start a worker for each setting in use."""
         for workload in self.corpus.workloads:
-            tried = self.result.tuning.get(workload.name, [])
-            size = 1 if workload.single else UNTUNED_BATCH
-            untuned = {"setting": self.peer.settings[0], "batch_size": size}
-            best = max(tried, key=lambda t: float(t["tokens_per_second"]), default=untuned)
-            self.result.chosen[workload.name] = {key: best[key] for key in untuned}
-        for setting in dict.fromkeys(str(c["setting"]) for c in self.result.chosen.values()):
+            choice = Choice(self.peer.settings[0], 1 if workload.single else UNTUNED_BATCH)
+            if trials := self.result.tuning.get(workload.name):
+                best = max(trials, key=lambda trial: trial.tokens_per_second)
+                choice = Choice(best.setting, best.batch_size)
+            self.result.chosen[workload.name] = choice
+        for setting in dict.fromkeys(choice.setting for choice in self.result.chosen.values()):
             self.workers[setting] = self.start(setting)
             self.result.warm_starts.append(self.workers[setting].start_seconds)
 
     def encode(self, workload: str, texts: list[str], *, single: bool = False) -> Done:
         """Encode texts as this workload's texts are encoded."""
         chosen = self.result.chosen[workload]
-        return self.workers[str(chosen["setting"])].encode(texts, int(chosen["batch_size"]), single=single)
+        return self.workers[chosen.setting].encode(texts, chosen.batch_size, single=single)
 
     def measure(self, workload: Workload, round_number: int) -> None:
         """One unit: this workload's texts of this round."""
         indices = workload.part(round_number)
+        others = machine.Others()
         done = self.encode(workload.name, self.corpus.of(indices), single=workload.single)
         seconds = sum(done.seconds)
         tokens = self.corpus.count(indices)
-        unit = {"round": round_number, "texts": len(indices), "tokens": tokens}
-        unit |= {"seconds": round(seconds, 4), "peak_rss": done.peak_rss}
-        self.result.units.setdefault(workload.name, []).append(unit)
+        self.result.units.setdefault(workload.name, []).append(
+            Unit(
+                round_number,
+                len(indices),
+                tokens,
+                round(seconds, 4),
+                done.peak_rss,
+                round(others.share(done.cpu_seconds), 3),
+            )
+        )
         if workload.single:
             self.result.latencies_us.append([round(1e6 * s) for s in done.seconds])
         vectors = done.vectors.astype(np.float64)
@@ -249,7 +285,7 @@ class Contender:
 
     def slow(self) -> bool:
         """Whether it is too slow to be measured in every round."""
-        return any(unit["seconds"] > SLOW_SECONDS for unit in self.result.units.get("documents", []))
+        return any(unit.seconds > SLOW_SECONDS for unit in self.result.units.get("documents", []))
 
     def close(self) -> None:
         """End its workers."""
@@ -270,13 +306,12 @@ def readable(document: object) -> str:
 
 def measure(contenders: list[Contender], corpus: Corpus, rounds: int, *, quick: bool) -> Iterator[int]:
     """Take every contender through the run; yields after each round."""
-    for contender in contenders:
-        with contender.trying():
-            say(f"starting {contender.peer.key}")
-            contender.cold_start()
-            if not quick:
-                contender.tune()
-            contender.choose()
+    for step in (Contender.cold_start, *(() if quick else (Contender.tune,)), Contender.choose):
+        for contender in contenders:
+            if not contender.result.error:
+                with contender.trying():
+                    say(f"{step.__name__}: {contender.peer.key}")
+                    step(contender)
     for number in range(rounds):
         first = number % len(contenders)
         turn = contenders[first:] + contenders[:first]
@@ -337,7 +372,7 @@ def main(arguments: list[str] | None = None) -> None:
     source = convert.Sources(model, onnx, data, llama)
 
     load_average, busy = os.getloadavg(), machine.busy()
-    if busy > machine.BUSY:
+    if busy > machine.QUIET:
         say(f"WARNING: this machine is not quiet: {busy:.0%} of its time goes to others; measure when it is")
     corpus = load(options.data, options.model, quick=options.quick)
     kept = CACHE / convert.fingerprint(source)
@@ -349,6 +384,8 @@ def main(arguments: list[str] | None = None) -> None:
         with contender.trying():
             contender.prepare(source, kept)
     ready = [contender for contender in contenders if not contender.result.error]
+    if not ready:
+        raise SystemExit("no peer is ready to run")
     document = {
         "started": started.isoformat(timespec="seconds"),
         "quick": options.quick,

@@ -30,6 +30,7 @@ def serve(connection: Connection) -> None:
     peer = next(peer for peer in PEERS if peer.key == job.key)
     encode = peer.load(job.files, job.threads, job.setting)
     work = Work([job.first], batch_size=1)
+    answered = 0.0
     while True:
         calls = [[text] for text in work.texts] if work.single else [work.texts]
         vectors, seconds = [], []
@@ -37,7 +38,9 @@ def serve(connection: Connection) -> None:
             start = time.perf_counter()
             vectors.append(encode(call, work.batch_size))
             seconds.append(time.perf_counter() - start)
-        connection.send(Done(np.concatenate(vectors), seconds, peak_rss()))
+        used = time.process_time() - answered
+        connection.send(Done(np.concatenate(vectors), seconds, used, peak_rss()))
+        answered += used
         work = connection.recv()
         encode(work.texts[:WARM_UP], work.batch_size)
 
