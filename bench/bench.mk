@@ -9,7 +9,6 @@ BENCH_ONNX_SHA256 := 398a29991324e0b383afa13375d681ced3079c83e097fb1ebd9290d7498
 export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
-export MINIGTE_BENCH_LLAMA ?= $(BENCH_CACHE)/$(BENCH_LLAMA)/vendor/llama.cpp
 
 .PHONY: bench bench-quick bench-env
 

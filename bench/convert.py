@@ -26,7 +26,7 @@ class Sources:
     model_dir: str  # the checkpoint: config.json, model.safetensors, tokenizer files
     onnx: str  # the fp32 ONNX export of the same weights
     data_dir: str  # texts for calibration
-    llama_cpp: str  # llama.cpp's source folder with its converter, "" where there is none
+    cache: str  # where bench.mk unpacked llama-cpp-python, whose archive holds llama.cpp's converter
 
 
 def ort_fused(source: Sources, target: Path) -> None:
@@ -137,9 +137,8 @@ def gguf_q8_0(source: Sources, target: Path) -> None:
 
 
 def _gguf(source: Sources, target: Path, outtype: str) -> None:
-    if not source.llama_cpp:
-        raise FileNotFoundError("no llama.cpp source folder (bench.mk unpacks llama-cpp-python's)")
-    script = Path(source.llama_cpp) / "convert_hf_to_gguf.py"
+    unpacked = Path(source.cache) / f"llama_cpp_python-{version('llama-cpp-python')}"
+    script = unpacked / "vendor" / "llama.cpp" / "convert_hf_to_gguf.py"
     command = [sys.executable, str(script), source.model_dir, "--outtype", outtype]
     subprocess.run([*command, "--outfile", str(target / "model.gguf")], check=True)
 

@@ -367,9 +367,8 @@ def main(arguments: list[str] | None = None) -> None:
     rounds = options.rounds or (1 if options.quick else 5)
     folder = ROOT / "build" if options.quick else ROOT / "bench" / "results"
     out = options.out or folder / f"{started:%Y-%m-%d-%H%M}.json"
-    llama = os.environ.get("MINIGTE_BENCH_LLAMA", "")
     model, onnx, data = (str(path.resolve()) for path in (options.model, options.onnx, options.data))
-    source = convert.Sources(model, onnx, data, llama)
+    source = convert.Sources(model, onnx, data, str(CACHE))
 
     load_average, busy = os.getloadavg(), machine.busy()
     if busy > machine.QUIET:
