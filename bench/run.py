@@ -363,6 +363,8 @@ def selected(only: list[str] | None, *, quick: bool) -> list[Peer]:
 def main(arguments: list[str] | None = None) -> None:
     """Run, and write the JSON after every round."""
     options = parse(arguments)
+    # a stopped worker would outlive a run that is terminated without its clean-up
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     started = datetime.now(timezone.utc)
     rounds = options.rounds or (1 if options.quick else 5)
     folder = ROOT / "build" if options.quick else ROOT / "bench" / "results"
