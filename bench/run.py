@@ -235,7 +235,8 @@ class Contender:
     def choose(self) -> None:
         """Settle on the best of what was tried, and start a worker for each setting in use."""
         for workload in self.corpus.workloads:
-            choice = Choice(self.peer.settings[0], 1 if workload.single else UNTUNED_BATCH)
+            size = 1 if workload.single else UNTUNED_BATCH
+            choice = Choice(self.peer.settings[0], size if self.peer.batches else 0)
             if trials := self.result.tuning.get(workload.name):
                 best = max(trials, key=lambda trial: trial.tokens_per_second)
                 choice = Choice(best.setting, best.batch_size)
