@@ -95,6 +95,7 @@ class _KernelCache:
         try:
             with tempfile.NamedTemporaryFile(dir=directory, prefix=self._name, delete=False) as file:
                 file.write(dumps(data._reduce()))
+            Path(file.name).chmod(0o644)  # what an image's builder compiles, its user reads
             Path(file.name).replace(directory / self._file_name(sig, data.codegen))
         except OSError:  # a full disk, for example
             Path(file.name).unlink(missing_ok=True)
@@ -128,10 +129,13 @@ def _stamp() -> str:
 
 
 def _candidates() -> Iterator[Path]:
-    """The directories that may hold kernels, best first."""
+    """The directories that may hold kernels, best first; where NUMBA_CACHE_DIR can be used, that alone."""
     if os.environ.get("NUMBA_CACHE_DIR"):
-        yield Path(os.environ["NUMBA_CACHE_DIR"]) / "minigte"
-    yield Path(__file__).parent / "__pycache__"
+        directory = Path(os.environ["NUMBA_CACHE_DIR"]) / "minigte"
+        yield directory
+        if _is_safe(directory, make=True):
+            return
+    yield _beside_the_package()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":
@@ -146,11 +150,16 @@ def _candidates() -> Iterator[Path]:
         yield Path(tempfile.gettempdir()) / f"minigte-{user}"
 
 
+def _beside_the_package() -> Path:
+    return Path(__file__).parent / "__pycache__"
+
+
 def _is_safe(directory: Path, *, make: bool) -> bool:
     """Whether the directory is there (made so if ``make``) and only its owner, we or root, can write."""
     try:
         if make:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mode = 0o755 if directory == _beside_the_package() else 0o700
+            directory.mkdir(mode=mode, parents=True, exist_ok=True)
         status = directory.lstat()
     except OSError:
         return False

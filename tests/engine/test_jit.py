@@ -176,6 +176,31 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
     assert run(script, HOME=str(tmp_path)).stderr == ""
 
 
+def test_what_is_compiled_beside_the_package_others_can_read(tmp_path: Path) -> None:
+    for source in (ROOT / "minigte").rglob("*.py"):
+        target = tmp_path / source.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    run(
+        f"""
+        import os, sys
+        os.umask(0o022)
+        sys.path.insert(0, {str(tmp_path)!r})
+        from minigte.engine import jit
+
+        @jit.entry
+        def double(x):
+            return 2 * x
+
+        assert double(21) == 42
+        """
+    )
+    directory = tmp_path / "minigte" / "engine" / "__pycache__"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o755
+    [file] = directory.glob("*.kernel")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
 def test_importing_the_engine_compiles_nothing(tmp_path: Path) -> None:
     assert run("import minigte.engine.bert", NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
     assert list(tmp_path.iterdir()) == []
