@@ -22,7 +22,7 @@ from minigte.engine.attention import attention
 from minigte.engine.jit import entry, kernel
 from minigte.engine.matmul import Matrix, linear, pack, padded
 from minigte.engine.rowwise import ACTIVATIONS, LINEAR, LOG2_E, RESIDUAL, convert, layer_norm
-from minigte.engine.simd import LANES, PANEL, TILE_ROWS, address
+from minigte.engine.simd import ALIGNMENT, LANES, PANEL, TILE_ROWS, address
 from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point, share, usable_cores
 from minigte.errors import InputError
 from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
@@ -83,7 +83,7 @@ class Scratch(NamedTuple):
     values: npt.NDArray[Any]  # (members, T K)
     scores: Float32  # (members, TILE_ROWS, T)
     probs: npt.NDArray[Any]  # (members, TILE_ROWS, T)
-    sums: Float32  # (members, TILE_ROWS)
+    sums: Float32  # (members, TILE_ROWS, padded to a cache line)
     tile: Float32  # (members, TILE_ROWS, PANEL)
 
 
@@ -280,7 +280,12 @@ class Engine:
     """A BERT encoder, ready to run: packed weights, scratch, threads. Safe to use from any number of threads.
 
     ``dtype`` is what matrix products multiply: "float32", "bfloat16" (products summed in float32) or "int8"
-    (weights per output, activations per row, summed exactly); everything else is computed in float32.
+    (weights per output, activations per row, summed exactly; attention as for "bfloat16"). Embeddings, layer
+    norm, softmax and activation are float32 always.
+
+    On gte-small the cosine to float32 is 0.999996 on average in bfloat16 and 0.9995 (sentences) to 0.9997
+    (documents) in int8. It falls lowest on short texts of general words, where the model itself is sensitive:
+    rounding errors of all layers add up, and no single layer or weight is to blame.
     ``threads`` defaults to the cores that this process may use.
     """
 
@@ -518,7 +523,7 @@ def allocate(config: Config, dtype: str, tokens: int, members: int) -> Scratch:
         values=zeros(attended, members, (length + 1) * head_width),
         scores=scores,
         probs=probs,
-        sums=zeros(np.float32, members, TILE_ROWS),
+        sums=zeros(np.float32, members, ALIGNMENT // 4),
         tile=zeros(np.float32, members, TILE_ROWS * PANEL),
     )
 
