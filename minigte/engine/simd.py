@@ -422,8 +422,8 @@ def interleave(typingctx, first, second, target):
 #   spread(builder, address) -> what one row of A contributes to a step, ready in all lanes
 #   columns(builder, address) -> the two vectors of a step of the panel
 #   accumulate(builder, sum, spread, columns) -> the new sum
-# and by the bytes one step advances A and B. The dot instructions take operands of 32-bit words here: the older
-# of their two forms, which every LLVM knows.
+# and by the bytes one step advances A and B. The dot instructions take operands of 32-bit words here, the
+# older of their two forms, which every LLVM knows.
 
 
 def _spread_word(builder, where):
