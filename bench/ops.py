@@ -69,7 +69,7 @@ def repeat_tile(times, panels, a, c):
 def repeat_linear(times, a, scales, matrix, finish, out, scratch):
     """One linear layer."""
     for _ in range(times):
-        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, out, scratch)
+        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, out, 0, scratch)
 
 
 @kernel

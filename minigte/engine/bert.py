@@ -22,7 +22,7 @@ from minigte.engine.attention import attention
 from minigte.engine.jit import entry, kernel
 from minigte.engine.matmul import Matrix, linear, pack, padded
 from minigte.engine.rowwise import ACTIVATIONS, LINEAR, LOG2_E, RESIDUAL, convert, layer_norm
-from minigte.engine.simd import LANES, PANEL, TILE_ROWS, address
+from minigte.engine.simd import ALIGNMENT, LANES, PANEL, TILE_ROWS, address
 from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point, share, usable_cores
 from minigte.errors import InputError
 from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
@@ -31,6 +31,10 @@ Float32 = npt.NDArray[np.float32]
 
 DTYPES = ("float32", "bfloat16", "int8")
 
+# The value's product is the one where int8 costs most: rounding its input and weights alone makes almost half
+# of the pass's distance from float32 (1 - cosine 6e-4 on gte-small's short texts, 3.4e-4 without), for a
+# twelfth of the arithmetic. So it takes bfloat16.
+VALUE_DTYPES = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
 # Rows of the feed-forward block that are computed at a time, so that their F-wide intermediate stays in the
 # processor's second cache. Any multiple of TILE_ROWS gives the same bits.
 BLOCK_ROWS = 8 * TILE_ROWS
@@ -57,7 +61,9 @@ class Model(NamedTuple):
     embeddings_norm: Float32  # (2, D), weight and bias, like all norms
     attention_norm: Float32  # (L, 2, D)
     output_norm: Float32  # (L, 2, D)
-    query_key_value: Matrix  # D -> 3 H K
+    query_key: Matrix  # D -> 2 H K
+    value: Matrix  # D -> H K
+    value_apart: bool  # the value's product has another input type than the others
     attention_output: Matrix  # H K -> D
     intermediate: Matrix  # D -> F
     output: Matrix  # F -> D
@@ -71,6 +77,7 @@ class Scratch(NamedTuple):
 
     x: Float32  # (N, D)
     x_input: npt.NDArray[Any]  # (N, D)
+    x_value: npt.NDArray[Any]  # (N, D) what the value's product reads
     scales: Float32  # (N,) int8 scales of x_input, context_input
     qkv: npt.NDArray[Any]  # (N, 3 H K)
     context: npt.NDArray[Any]  # (N, H K)
@@ -83,7 +90,7 @@ class Scratch(NamedTuple):
     values: npt.NDArray[Any]  # (members, T K)
     scores: Float32  # (members, TILE_ROWS, T)
     probs: npt.NDArray[Any]  # (members, TILE_ROWS, T)
-    sums: Float32  # (members, TILE_ROWS)
+    sums: Float32  # (members, TILE_ROWS, padded to a cache line)
     tile: Float32  # (members, TILE_ROWS, PANEL)
 
 
@@ -147,6 +154,8 @@ def norm(model, weight_and_bias, scratch, first, last):
             model.layer_norm_eps,
         )
     convert(scratch.x[first:last], scratch.x_input[first:last], scratch.scales[first:last])
+    if model.value_apart:
+        convert(scratch.x[first:last], scratch.x_value[first:last], scratch.scales[first:last])
 
 
 @kernel
@@ -154,16 +163,14 @@ def encoder_layer(model, layer, scratch, offsets, team):
     """Self-attention, then feed-forward, each added to its input and normalised: x (N, D) -> x (N, D)."""
     tokens = offsets[-1]
     first, last = (0, tokens) if team.by_outputs else share(tokens, team.rank, team.size, TILE_ROWS)
-    product(
-        team,
-        scratch,
+    x_input, x_value, scales = (
         scratch.x_input[first:last],
+        scratch.x_value[first:last],
         scratch.scales[first:last],
-        model.query_key_value,
-        layer,
-        LINEAR,
-        scratch.qkv[first:last],
     )
+    qkv, values = scratch.qkv[first:last], 2 * model.heads * model.head_width
+    product(team, scratch, x_input, scales, model.query_key, layer, LINEAR, qkv, 0)
+    product(team, scratch, x_value, scales, model.value, layer, LINEAR, qkv, values)
     barrier(team.meeting, team.size)
     self_attention(model, scratch, offsets, team)
     barrier(team.meeting, team.size)
@@ -181,6 +188,7 @@ def encoder_layer(model, layer, scratch, offsets, team):
         layer,
         RESIDUAL,
         scratch.x[first:last],
+        0,
     )
     meet(team)
     norm(model, model.attention_norm[layer], scratch, own_first, own_last)
@@ -230,22 +238,25 @@ def feed_forward(model, layer, scratch, start, stop, team):
         layer,
         model.activation,
         intermediate,
+        0,
     )
     meet(team)
     convert(intermediate[own], intermediate_input[own], scales[own])
     meet(team)
-    product(team, scratch, intermediate_input, scales, model.output, layer, RESIDUAL, scratch.x[start:stop])
+    product(
+        team, scratch, intermediate_input, scales, model.output, layer, RESIDUAL, scratch.x[start:stop], 0
+    )
     meet(team)
     norm(model, model.output_norm[layer], scratch, own_first, own_last)
     meet(team)
 
 
 @kernel
-def product(team, scratch, a, scales, matrix, layer, finish, out):
+def product(team, scratch, a, scales, matrix, layer, finish, out, column):
     """``linear`` on the given rows: all outputs if every member has its own rows, else this member's."""
     panels = matrix.panels.shape[1]
     first, last = share(panels, team.rank, team.size, 1) if team.by_outputs else (0, panels)
-    linear(a, scales, matrix, layer, first, last, finish, out, scratch.tile[team.rank])
+    linear(a, scales, matrix, layer, first, last, finish, out, column, scratch.tile[team.rank])
 
 
 @kernel
@@ -280,7 +291,8 @@ class Engine:
     """A BERT encoder, ready to run: packed weights, scratch, threads. Safe to use from any number of threads.
 
     ``dtype`` is what matrix products multiply: "float32", "bfloat16" (products summed in float32) or "int8"
-    (weights per output, activations per row, summed exactly); everything else is computed in float32.
+    (weights per output, activations per row, summed exactly; the value's product and attention as for
+    "bfloat16"). Embeddings, layer norm, softmax and activation are float32 always.
     ``threads`` defaults to the cores that this process may use.
     """
 
@@ -420,13 +432,16 @@ def pack_model(config: Config, weights: Weights, dtype: str) -> Model:
         cut = array.reshape(heads, head_size, *array.shape[1:])
         return _zero_padded(cut, heads, head_width, *array.shape[1:]).reshape(context_width, *array.shape[1:])
 
-    def query_key_value(layer: LayerWeights) -> tuple[Float32, Float32]:
-        parts = (layer.query_weight, layer.key_weight, layer.value_weight)
-        weight = np.concatenate([split_heads(part) for part in parts])  # (3 H K, D)
-        bias = np.concatenate(
-            [split_heads(part) for part in (layer.query_bias, layer.key_bias, layer.value_bias)]
-        )
-        return _zero_padded(weight, 3 * context_width, hidden_width), bias
+    def query_key(layer: LayerWeights) -> tuple[Float32, Float32]:
+        weight = np.concatenate(
+            [split_heads(layer.query_weight), split_heads(layer.key_weight)]
+        )  # (2 H K, D)
+        bias = np.concatenate([split_heads(layer.query_bias), split_heads(layer.key_bias)])
+        return _zero_padded(weight, 2 * context_width, hidden_width), bias
+
+    def value(layer: LayerWeights) -> tuple[Float32, Float32]:
+        weight = split_heads(layer.value_weight)  # (H K, D)
+        return _zero_padded(weight, context_width, hidden_width), split_heads(layer.value_bias)
 
     def attention_output(layer: LayerWeights) -> tuple[Float32, Float32]:
         weight = split_heads(layer.attention_output_weight.T).T  # (D, H K)
@@ -446,7 +461,9 @@ def pack_model(config: Config, weights: Weights, dtype: str) -> Model:
             layer.output_bias, hidden_width
         )
 
-    def matrix(outputs: int, inputs: int, of: Callable[[LayerWeights], tuple[Float32, Float32]]) -> Matrix:
+    def matrix(
+        outputs: int, inputs: int, of: Callable[[LayerWeights], tuple[Float32, Float32]], dtype: str = dtype
+    ) -> Matrix:
         return pack(len(weights.layers), outputs, inputs, map(of, weights.layers), dtype)
 
     def norms(*pairs: tuple[Float32, Float32]) -> Float32:
@@ -470,7 +487,9 @@ def pack_model(config: Config, weights: Weights, dtype: str) -> Model:
         embeddings_norm=norms((weights.embeddings_norm_weight, weights.embeddings_norm_bias))[0],
         attention_norm=norms(*((a.attention_norm_weight, a.attention_norm_bias) for a in weights.layers)),
         output_norm=norms(*((a.output_norm_weight, a.output_norm_bias) for a in weights.layers)),
-        query_key_value=matrix(3 * context_width, hidden_width, query_key_value),
+        query_key=matrix(2 * context_width, hidden_width, query_key),
+        value=matrix(context_width, hidden_width, value, VALUE_DTYPES[dtype]),
+        value_apart=dtype != VALUE_DTYPES[dtype],
         attention_output=matrix(hidden_width, context_width, attention_output),
         intermediate=matrix(wide, hidden_width, intermediate),
         output=matrix(hidden_width, wide, output),
@@ -501,12 +520,14 @@ def allocate(config: Config, dtype: str, tokens: int, members: int) -> Scratch:
         return array, array if first == second else zeros(second, *shape)
 
     x, x_input = pair(np.float32, read, rows, hidden_width)
+    x_value = next((a for a in (x, x_input) if a.dtype == attended), None)
     context, context_input = pair(stored, read, rows, context_width)
     intermediate, intermediate_input = pair(stored, read, members, block, wide)
     scores, probs = pair(np.float32, attended, members, TILE_ROWS, length)
     return Scratch(
         x=x,
         x_input=x_input,
+        x_value=zeros(attended, rows, hidden_width) if x_value is None else x_value,
         scales=zeros(np.float32, rows),
         qkv=zeros(attended, rows, 3 * context_width),
         context=context,
@@ -518,7 +539,7 @@ def allocate(config: Config, dtype: str, tokens: int, members: int) -> Scratch:
         values=zeros(attended, members, (length + 1) * head_width),
         scores=scores,
         probs=probs,
-        sums=zeros(np.float32, members, TILE_ROWS),
+        sums=zeros(np.float32, members, ALIGNMENT // 4),
         tile=zeros(np.float32, members, TILE_ROWS * PANEL),
     )
 

@@ -125,16 +125,17 @@ def _(panels, total, offset, scale, row_scale):
 
 
 @kernel
-def linear(a, scales, matrix, layer, first, last, finish, out, scratch):
+def linear(a, scales, matrix, layer, first, last, finish, out, start, scratch):
     """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
 
     a is what ``rowwise.convert`` makes, scales (M,) its scales (int8). ``finish`` is LINEAR, RESIDUAL
-    (out +=) or an activation. M must be the rows of a view into an array with TILE_ROWS more.
+    (out +=) or an activation; ``start`` is the column of ``out`` where the outputs begin. M must be the rows
+    of a view into an array with TILE_ROWS more.
     """
     height, steps = a.shape[0], matrix.panels.shape[2]
     panel_bytes = matrix.panels.strides[1]
     a_stride, out_stride = a.strides[0], out.strides[0]
-    tile_address, a_address, out_address = address(scratch), address(a), address(out)
+    tile_address, a_address, out_address = address(scratch), address(a), address(out) + start * out.itemsize
     panel = address(matrix.panels) + layer * matrix.panels.strides[0] + first * panel_bytes
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES

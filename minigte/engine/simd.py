@@ -65,25 +65,7 @@ def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 # --- LLVM types ------------------------------------------------------------------------------------------
 
 
-class _BFloat(ir.types.Type):
-    """bfloat16, which llvmlite cannot name: two bytes, the upper half of a float32."""
-
-    intrinsic_name = "bf16"
-
-    def _to_string(self) -> str:
-        return "bfloat"
-
-    __str__ = _to_string
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
-
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), *(ir.IntType(bits) for bits in (8, 16, 32, 64))
-_BF16 = _BFloat()
 _FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
 
 
@@ -358,13 +340,21 @@ def store(typingctx, where, value):
     return types.void(types.int64, vector), codegen
 
 
+def _round_to_bfloat16(builder, value):
+    """The upper halves of the float32 lanes, rounded to nearest, ties to even."""
+    bits = builder.bitcast(value, _INTS)
+    odd = builder.and_(builder.lshr(bits, _constant(16)), _constant(1))
+    rounded = builder.add(bits, builder.add(odd, _constant(0x7FFF)))
+    return builder.trunc(builder.lshr(rounded, _constant(16)), ir.VectorType(_I16, LANES))
+
+
 @intrinsic
 def store_as(typingctx, array, where, value):
     """Write LANES values of the type of ``array`` (float32, or uint16 for bfloat16) to an address."""
     narrow = array.dtype == types.uint16
 
     def codegen(context, builder, sig, args):
-        value = builder.fptrunc(args[2], ir.VectorType(_BF16, LANES)) if narrow else args[2]
+        value = _round_to_bfloat16(builder, args[2]) if narrow else args[2]
         _store(builder, args[1], value, 2 if narrow else 4)
         return context.get_dummy_value()
 
@@ -432,7 +422,8 @@ def interleave(typingctx, first, second, target):
 #   spread(builder, address) -> what one row of A contributes to a step, ready in all lanes
 #   columns(builder, address) -> the two vectors of a step of the panel
 #   accumulate(builder, sum, spread, columns) -> the new sum
-# and by the bytes one step advances A and B.
+# and by the bytes one step advances A and B. The dot instructions take operands of 32-bit words here, the
+# older of their two forms, which every LLVM knows.
 
 
 def _spread_word(builder, where):
@@ -456,16 +447,14 @@ def _accumulate_float32(builder, total, a, b):
 
 def _accumulate_bfloat16_dot(builder, total, a, b):
     """Both products of a pair by one instruction."""
-    pairs = ir.VectorType(_BF16, 32)
-    dot = _function(builder, "llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [_FLOATS, pairs, pairs])
-    return builder.call(dot, [total, builder.bitcast(a, pairs), builder.bitcast(b, pairs)])
+    dot = _function(builder, "llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [_FLOATS, _INTS, _INTS])
+    return builder.call(dot, [total, a, b])
 
 
 def _accumulate_int8_dot(builder, total, a, b):
     """Four products of uint8 by int8, summed into int32 by one instruction."""
-    bytes_ = ir.VectorType(_I8, 4 * LANES)
-    dot = _function(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTS, [_INTS, bytes_, bytes_])
-    return builder.call(dot, [total, builder.bitcast(a, bytes_), builder.bitcast(b, bytes_)])
+    dot = _function(builder, f"llvm.x86.avx512.vpdpbusd.{32 * LANES}", _INTS, [_INTS, _INTS, _INTS])
+    return builder.call(dot, [total, a, b])
 
 
 def _spread_float32_pair(builder, where):

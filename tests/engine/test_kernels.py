@@ -142,7 +142,7 @@ def _product(
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales)
     tile = zeros(np.float32, TILE_ROWS * PANEL)
-    linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, out, tile)
+    linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, out, 0, tile)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
