@@ -1,7 +1,7 @@
 """From the raw JSON of runs to the tables and plots of bench/README.md: ``python bench/report.py``.
 
-Every file in bench/results becomes a section between the README's two markers, newest first, and two PNG
-files beside it. No number is written by hand.
+Every file in bench/results becomes a section between that page's two markers, newest first, and two PNG
+files beside it; a summary of the newest goes to README.md. No number is written by hand.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 Run = dict[str, Any]  # the JSON of one run
 Result = dict[str, Any]  # one peer of it: the fields of run.Result
@@ -136,32 +136,70 @@ def cost_table(run: Run) -> str:
     return table([*header, "conversion, s"], rows)
 
 
+class Comparison(NamedTuple):
+    """minigte and the best peer of the same precision on one workload."""
+
+    ours: float  # tokens/s, or for queries p50 in ms; medians over the rounds
+    best: str  # the peer's name
+    theirs: float
+    each: list[float]  # the ratio, ours to theirs, of every round that both took part in
+
+
+def compare(run: Run, precision: str, workload: str) -> Comparison | None:
+    """Compare on one workload; None where minigte or all peers lack the precision."""
+    results = [r for r in measured(run) if r["precision"] == precision]
+    values = {r["name"]: p50(r) if workload == "queries" else speeds(r, workload) for r in results}
+    middle = {name: median(rounds.values()) for name, rounds in values.items()}
+    peers = [name for name in middle if not name.startswith(OURS)]
+    if OURS not in middle or not peers:
+        return None
+    best = (min if workload == "queries" else max)(peers, key=middle.__getitem__)
+    both = values[OURS].keys() & values[best].keys()
+    return Comparison(middle[OURS], best, middle[best], [values[OURS][r] / values[best][r] for r in both])
+
+
 def goals_table(run: Run) -> str:
     """minigte against the best peer of the same precision on each workload, and what was asked."""
-    results = measured(run)
     rows = []
     for precision, goals in GOALS.items():
-        ours = next((r for r in results if (r["name"], r["precision"]) == (OURS, precision)), None)
-        peers = [r for r in results if r["precision"] == precision and not r["name"].startswith(OURS)]
-        if ours is None or not peers:
-            continue
         for workload, goal in goals.items():
-            latency = workload == "queries"
-            values = {r["name"]: p50(r) if latency else speeds(r, workload) for r in [ours, *peers]}
-            middle = {name: median(rounds.values()) for name, rounds in values.items()}
-            best = (min if latency else max)((r["name"] for r in peers), key=middle.__getitem__)
-            ratio = middle[OURS] / middle[best]
-            both = values[OURS].keys() & values[best].keys()
-            each = [values[OURS][r] / values[best][r] for r in both]
-            reached = ratio <= goal if latency else ratio >= goal
-            what = "p50 of one query" if latency else f"{workload}, tokens/s"
-            asked = f"{'≤' if latency else '≥'} {goal}"
-            seen = f"{ratio:.2f} ({min(each):.2f} to {max(each):.2f})"
-            rows.append([precision, what, best, seen, asked, "reached" if reached else "**not reached**"])
+            seen = compare(run, precision, workload)
+            if seen is None:
+                continue
+            ratio, latency = seen.ours / seen.theirs, workload == "queries"
+            rows.append(
+                [
+                    precision,
+                    "p50 of one query" if latency else f"{workload}, tokens/s",
+                    seen.best,
+                    f"{ratio:.2f} ({min(seen.each):.2f} to {max(seen.each):.2f})",
+                    f"{'≤' if latency else '≥'} {goal}",
+                    "reached" if (ratio <= goal if latency else ratio >= goal) else "**not reached**",
+                ]
+            )
     if not rows:
         return "This run measured no precision of minigte together with a peer's."
     header = ["precision", "what", "best peer", "minigte / best peer (lowest to highest round)", "goal", ""]
     return table(header, rows)
+
+
+def summary(run: Run) -> str:
+    """What the repository's README shows of a run: minigte beside the best peer of each precision."""
+    rows = []
+    for precision in PRECISIONS:
+        cells = [precision]
+        for workload in ("sentences", "documents", "queries"):
+            seen = compare(run, precision, workload)
+            if seen is None:
+                break
+            digits = ".2f" if workload == "queries" else ",.0f"
+            cells.append(f"**{seen.ours:{digits}}**; {seen.best} {seen.theirs:{digits}}")
+        else:
+            rows.append(cells)
+    header = ["computed in", "sentences, tokens/s", "documents, tokens/s", "one query, p50 ms"]
+    machine = run["machine"]
+    where = f"{run['threads']} threads of {machine['cpu']}, {run['started'][:10]}"
+    return f"minigte and the fastest peer of the same precision, {where}:\n\n{table(header, rows)}"
 
 
 def conditions(run: Run) -> str:
@@ -261,22 +299,27 @@ def plot_latency(run: Run, path: Path) -> None:
     plt.close(figure)
 
 
+def write_between_markers(page: Path, sections: list[str]) -> None:
+    """Replace what stands between a page's two markers."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    parts = [f"{before}{BEGIN}", *(section.strip() for section in sections), f"{END}{after}"]
+    page.write_text("\n\n".join(parts), encoding="utf-8")
+
+
 def main() -> None:
-    """Rewrite the plots and the generated part of the README."""
-    sections = []
+    """Rewrite the plots and the generated parts of bench/README.md and README.md."""
+    sections, newest = [], []
     for path in sorted((HERE / "results").glob("*.json"), reverse=True):
         run = json.loads(path.read_text())
         plot_throughput(run, path.with_name(f"{path.stem}-throughput.png"))
         plot_latency(run, path.with_name(f"{path.stem}-latency.png"))
-        pictures = (
-            f"![Throughput by text length](results/{path.stem}-throughput.png)\n\n"
-            f"![Latency of one query](results/{path.stem}-latency.png)"
-        )
-        sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{pictures}\n")
-    readme = HERE / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    readme.write_text("\n\n".join([f"{before}{BEGIN}", *(s.strip() for s in sections), f"{END}{after}"]))
+        throughput = f"![Throughput by text length](results/{path.stem}-throughput.png)"
+        latency = f"![Latency of one query](results/{path.stem}-latency.png)"
+        sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{throughput}\n\n{latency}\n")
+        newest = newest or [summary(run), throughput.replace("(results/", "(bench/results/")]
+    write_between_markers(HERE / "README.md", sections)
+    write_between_markers(HERE.parent / "README.md", newest)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """README.md is true: its Python and its commands run, and print what it says they print."""
 
 import doctest
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -60,6 +62,14 @@ def test_console(tmp_path):
         assert process.returncode == 0, process.stderr
         printed += f"$ {command}\n{process.stdout}"
     assert printed == shown
+
+
+def test_the_numbers_are_those_of_the_newest_run(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    report = importlib.import_module("report")
+    newest = max((ROOT / "bench" / "results").glob("*.json"))
+    assert report.summary(json.loads(newest.read_text())) in README
+    assert f"bench/results/{newest.stem}-throughput.png" in README
 
 
 def test_links_lead_somewhere():
