@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 Run = dict[str, Any]  # the JSON of one run
 Result = dict[str, Any]  # one peer of it: the fields of run.Result
+Ops = dict[str, float]  # a kernel's name -> its median GFLOP/s, or GB/s
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
@@ -25,6 +26,7 @@ GOALS = {
     "int8": {"sentences": 1.4, "documents": 2.0, "queries": 0.5},
 }
 PRECISIONS = ("float32", "bfloat16", "int8")
+BANDWIDTH = ("copy", "layer norm", "gelu", "softmax", "quantize rows")  # ops bound by memory: GB/s
 BATCHED = ("sentences", "documents", "mix")
 COLOURS = {
     "minigte": "#d62728",
@@ -202,6 +204,80 @@ def summary(run: Run) -> str:
     return f"minigte and the fastest peer of the same precision, {where}:\n\n{table(header, rows)}"
 
 
+def kernels_table(ops: Ops) -> str:
+    """Every kernel alone on one core, beside the peak of its kind."""
+    rows = []
+    for name, values in ops.items():
+        unit = "GB/s" if name in BANDWIDTH else "GFLOP/s"
+        peak = ops["copy"] if name in BANDWIDTH else ops[f"peak {next(p for p in PRECISIONS if p in name)}"]
+        rows.append([name, f"{values:,.0f} {unit}", f"{values / peak:.0%}"])
+    return table(["kernel", "median", "of peak"], rows)
+
+
+def roof_table(run: Run, ops: Ops) -> str:
+    """Where a document token's time goes, by the speed of each kernel alone, and how near the roof it is.
+
+    A linear layer takes 2 FLOP a weight and token, attention over T tokens 4 T D a layer.
+    """
+    tokens = run["workloads"]["documents"]["tokens"] / run["workloads"]["documents"]["texts"]
+    attention_flop = 4 * tokens * 384 * 12
+    shapes = {"(252, 384) -> 1152": 384 * 1152, "(252, 384) -> 384": 384 * 384}
+    shapes |= {"(252, 384) -> 1536 gelu": 384 * 1536, "(252, 1536) -> 384": 1536 * 384}
+    rows = []
+    for precision in PRECISIONS:
+        ours = next((r for r in measured(run) if (r["name"], r["precision"]) == (OURS, precision)), None)
+        if ours is None:
+            continue
+        in_attention = "float32" if precision == "float32" else "bfloat16"
+        whole = run["threads"] / median(speeds(ours, "documents").values())  # seconds of a core
+        linear = sum(24 * size / ops[f"linear {precision} {shape}"] for shape, size in shapes.items()) / 1e9
+        attention = attention_flop / ops[f"attention {in_attention} 349 tokens, 12 heads of 32"] / 1e9
+        roof = (24 * sum(shapes.values()) / ops[f"peak {precision}"]) / 1e9
+        roof += attention_flop / ops[f"peak {in_attention}"] / 1e9
+        rest = whole - linear - attention
+        cells = [f"{part * 1e6:.0f} µs, {part / whole:.0%}" for part in (linear, attention, rest)]
+        rows.append(
+            [
+                precision,
+                *cells,
+                f"{whole * 1e6:.0f} µs",
+                f"{roof / whole:.0%}",
+                f"{run['threads'] / roof:,.0f}",
+            ]
+        )
+    header = [
+        "computed in",
+        "linear layers",
+        "attention",
+        "the rest",
+        "in all",
+        "of the roof",
+        "roof, tokens/s",
+    ]
+    return table(header, rows)
+
+
+def profile(run: Run) -> str:
+    """The kernels measured by ops.py, newest first, and what they say of the newest run."""
+    paths = sorted((HERE / "results" / "ops").glob("*.json"), reverse=True)
+    if not paths:
+        return ""
+    cases = json.loads(paths[0].read_text())["cases"]
+    ops = {case["name"]: median(case["rounds"]) for case in cases}
+    return f"""## Where the time goes
+
+A core's time for one token of the documents, from the speed of each kernel alone ({paths[0].stem}).
+The rest is layer norms, rounding and quantising rows, tokenizing, pooling and waiting. The roof is the
+machine's own peak for every product, and nothing else to do.
+
+{roof_table(run, ops)}
+
+The kernels, on one core; each was first compared with the reference (`python bench/ops.py`):
+
+{kernels_table(ops)}
+"""
+
+
 def conditions(run: Run) -> str:
     """Where and when, in a few sentences."""
     m = run["machine"]
@@ -317,7 +393,9 @@ def main() -> None:
         throughput = f"![Throughput by text length](results/{path.stem}-throughput.png)"
         latency = f"![Latency of one query](results/{path.stem}-latency.png)"
         sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{throughput}\n\n{latency}\n")
-        newest = newest or [summary(run), throughput.replace("(results/", "(bench/results/")]
+        if not newest:
+            newest = [summary(run), throughput.replace("(results/", "(bench/results/")]
+            sections.append(profile(run))
     write_between_markers(HERE / "README.md", sections)
     write_between_markers(HERE.parent / "README.md", newest)
 
