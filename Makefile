@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity clean
+.PHONY: help demo test check parity docs pictures clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,10 +22,19 @@ check: .venv-check/installed  ## check formatting, style and types
 parity: .venv-parity/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-parity/bin/python -m pytest tests/parity --differences
 
+docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
+	@rm -rf docs/_build
+	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
+	@.venv-docs/bin/python -m pytest --quiet --noconftest tests/test_site.py
+	@echo "docs/_build/html/index.html" >&2
+
+pictures: .venv-docs/installed  ## redraw the course's pictures
+	@.venv-docs/bin/python docs/pictures/draw.py
+
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-bench
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -43,6 +52,12 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing the checkers into .venv-check ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) --editable '.[check]'
+	@touch $@
+
+.venv-docs/installed: pyproject.toml
+	@echo "installing the site's generator into .venv-docs ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[docs,test]'
 	@touch $@
 
 # torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import exact
@@ -11,6 +12,7 @@ import pytest
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
 from minigte.backend import numba_missing
+from minigte.manifest import find_known
 from minigte.sources import find_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,3 +69,18 @@ def gte_small() -> Path:
 @pytest.fixture(scope="session")
 def embedder(gte_small: Path) -> Embedder:
     return Embedder(gte_small)
+
+
+@pytest.fixture(scope="module")
+def model_by_name(gte_small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache in which "thenlper/gte-small" is the folder that the tests have."""
+    cache = tmp_path_factory.mktemp("cache")
+    known = find_known("gte-small")
+    assert known is not None
+    assert known.npm is not None
+    link = cache / f"npm--{known.name.replace('/', '--')}--{known.npm.version}"
+    link.symlink_to(gte_small.resolve(), target_is_directory=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGTE_CACHE", str(cache))
+        patch.delenv("MINIGTE_MODEL", raising=False)
+        yield

@@ -1,6 +1,5 @@
 """README.md is true: its Python and its commands run, and print what it says they print."""
 
-import doctest
 import importlib
 import json
 import os
@@ -9,38 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pages
 import pytest
 from conftest import ROOT
 
-from minigte.manifest import find_known
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCKS = pages.blocks(ROOT / "README.md")
+
+pytestmark = pytest.mark.usefixtures("model_by_name")
 
 # Inside a test: the demo without the environment around it, and not these tests once more.
 STANDS_FOR = {"make demo": f"{sys.executable} {ROOT / 'examples' / 'demo.py'}", "make test": ":"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def model_by_name(gte_small, tmp_path_factory):
-    """A cache in which "thenlper/gte-small" is the folder that the tests have."""
-    cache = tmp_path_factory.mktemp("cache")
-    known = find_known("gte-small")
-    link = cache / f"npm--{known.name.replace('/', '--')}--{known.npm.version}"
-    link.symlink_to(gte_small.resolve(), target_is_directory=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MINIGTE_CACHE", str(cache))
-        patch.delenv("MINIGTE_MODEL", raising=False)
-        yield
-
-
 def test_python():
-    code = "".join(block for kind, block in BLOCKS if kind == "python")
-    test = doctest.DocTestParser().get_doctest(code, {}, "README.md", "README.md", 0)
-    assert len(test.examples) > 5
-    output = []
-    doctest.DocTestRunner().run(test, out=output.append)
-    assert "".join(output) == ""
+    examples, differences = pages.run_python(ROOT / "README.md")
+    assert examples > 5
+    assert differences == ""
 
 
 def test_console(tmp_path):

@@ -1,0 +1,1 @@
+"""What the answers must be: one module a page, one function an exercise."""
