@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 
 from minigte.config import Config
-from minigte.errors import InputError, InputTooLongError, TokenizerError
+from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,21 @@ class Tokenizer:
                     )
         return tokenized
 
+    def tokens(self, input_ids: Sequence[int]) -> list[str]:
+        """The vocabulary's spelling of each id, such as "[CLS]" or "##ing"."""
+        return [str(self.tokenizer.id_to_token(i)) for i in input_ids]
+
     def _count(self, encoding: tokenizers.Encoding) -> int:
         """The tokens of a text before it was cut; each piece cut off has special tokens of its own."""
         return len(encoding.ids) + sum(len(cut.ids) - self.num_special_tokens for cut in encoding.overflowing)
+
+
+def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:
+    """The warning that ``cut`` of ``seen`` texts were too long."""
+    return TruncationWarning(
+        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there "
+        "(truncation='error' refuses them, 'ignore' cuts them silently)"
+    )
 
 
 def check_unicode(text: str, where: str) -> None:

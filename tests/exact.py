@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.backend import BACKENDS
+from minigte.explain import Stage, keep_in
 from minigte.models import bert
+from minigte.pooling import normalize, pool
+from minigte.reference.bert import forward
 
 Float32 = npt.NDArray[np.float32]
 
@@ -55,8 +58,19 @@ def assert_stages_equal(
     assert first is None, first
 
 
+def trace(
+    config: bert.Config, weights: bert.Weights, input_ids: npt.NDArray[np.integer]
+) -> dict[str, Float32]:
+    """Every intermediate of one text, then its mean over the tokens, "pooled", and that one "normalized"."""
+    stages: dict[str, Stage] = {}
+    hidden = forward(config, weights, input_ids, np.array([0, len(input_ids)]), keep_in(stages))
+    pooled = pool(hidden, np.array([0, len(hidden)]), ("mean",))  # (1, D)
+    arrays = {name: stage.array for name, stage in stages.items()}
+    return {**arrays, "pooled": pooled[0], "normalized": normalize(pooled)[0]}
+
+
 def largest_scores(stages: Mapping[str, Float32], config: bert.Config) -> dict[str, float]:
-    """max |Q Kᵀ| / sqrt(K) of every layer, for its two stages that inherit the rounding of these scores.
+    """max |scores| of every layer, for its two stages that inherit the rounding of these scores.
 
     Softmax hands on the absolute error of a score: dp = p (1 - p) ds, at most ds / 4; the context is the
     values' mean by these probabilities. gte-small's last layer has scores of 216, where one unit in the
@@ -67,12 +81,7 @@ def largest_scores(stages: Mapping[str, Float32], config: bert.Config) -> dict[s
     scores: dict[str, float] = {}
     for i in range(config.num_hidden_layers):
         own = bert.ENCODER_LAYER.format(i) + "attention.self."
-        query, key = (
-            stages[own + name].reshape(-1, config.num_attention_heads, config.head_size).swapaxes(0, 1)
-            for name in ("query", "key")
-        )  # (H, T, K) each
-        product = np.matmul(query, key.swapaxes(1, 2))
-        score = float(np.abs(product).max()) / config.head_size**0.5
+        score = float(np.abs(stages[own + "scores"]).max())
         scores |= {own + "probs": score, own + "context": score}
     return scores
 

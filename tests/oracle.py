@@ -13,6 +13,8 @@ from transformers import BertConfig, BertModel
 
 Float32 = npt.NDArray[np.float32]
 
+PARTS = ("word", "position", "token_type")  # what an embedding is the sum of
+
 
 def build(fields: Mapping[str, Any], tensors: Mapping[str, Float32]) -> Any:
     """A BertModel of this config with these arrays."""
@@ -35,27 +37,47 @@ def tensors(model: Any) -> dict[str, Float32]:
 
 
 def trace(model: Any, input_ids: Sequence[int]) -> dict[str, Float32]:
-    """Every intermediate of one text, under the name and in the order of ``minigte.reference.bert.trace``.
+    """Every intermediate of one text, under the names and in the order of ``minigte.reference.bert.forward``.
 
     Then "pooled" and "normalized": the mean over its tokens, and that divided by its length.
     """
-    stages: dict[str, Float32] = {}
+    stages: dict[str, Any] = dict.fromkeys(
+        f"embeddings.{part}_embeddings" for part in PARTS
+    )  # in their order
     handles = []
 
     def keep(name: str) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
             if name.endswith("attention.self"):
+                heads = (-1, model.config.num_attention_heads, module.attention_head_size)
+                query, key = (
+                    torch.from_numpy(stages[f"{name}.{part}"]).view(heads).transpose(0, 1)
+                    for part in ("query", "key")
+                )  # (H, T, K)
                 context, probs = output
-                stages[name + ".probs"] = probs.numpy()  # (1, H, T, T)
+                # BertModel hands out no scores: they are made again, of its own queries and keys.
+                stages[name + ".scores"] = (query @ key.transpose(1, 2) * module.scaling).numpy()  # (H, T, T)
+                stages[name + ".probs"] = probs[0].numpy()  # (H, T, T)
                 stages[name + ".context"] = context[0].numpy()
-            else:
-                stages[name] = output[0].numpy()
+                return
+            if name.endswith("LayerNorm"):
+                stages[name.removesuffix("LayerNorm") + "sum"] = inputs[0][0].numpy().copy()
+            stages[name] = output[0].numpy()
 
         return hook
 
-    ends = ("self.query", "self.key", "self.value", "attention.self", "intermediate", "output")
+    ends = (
+        "_embeddings",
+        "query",
+        "key",
+        "value",
+        "attention.self",
+        "dense",
+        "intermediate_act_fn",
+        "LayerNorm",
+    )
     for name, module in model.named_modules():
-        if name == "embeddings" or (name.startswith("encoder.layer.") and name.endswith(ends)):
+        if name.startswith(("embeddings.", "encoder.layer.")) and name.endswith(ends):
             handles.append(module.register_forward_hook(keep(name)))
     with torch.inference_mode():
         hidden = model(torch.tensor([list(input_ids)])).last_hidden_state[0]

@@ -20,7 +20,7 @@ from nasty import NASTY
 from minigte import Embedder
 from minigte.batching import pack
 from minigte.pooling import POOLING_MODES, normalize, pool
-from minigte.reference import bert, ops
+from minigte.reference import bert, ops, packed
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -100,15 +100,18 @@ def test_softmax_of_huge_and_of_equal_scores() -> None:
 @pytest.mark.parametrize("bias", [None, random(1, 3, 7, 7, seed=9), random(7, 7, seed=9)])
 def test_attention(bias: Float32 | None) -> None:
     query, key, value = (random(2, 3, 7, 5, seed=seed) for seed in range(3))  # R texts, H heads, T, K
-    context, probs = ops.attention(query, key, value, 0.3, bias)
-    assert probs.shape == (2, 3, 7, 7)
+    scores = ops.attention_scores(query, key, 0.3, bias)
+    probs = ops.softmax(scores)
+    context = np.matmul(probs, value)
+    assert scores.shape == (2, 3, 7, 7)
     want = np.empty(query.shape)
     for r, h in np.ndindex(2, 3):
         for i in range(7):
-            scores = 0.3 * (key[r, h].astype(float) @ query[r, h, i].astype(float))
+            want_scores = 0.3 * (key[r, h].astype(float) @ query[r, h, i].astype(float))
             if bias is not None:
-                scores += np.broadcast_to(bias, (2, 3, 7, 7))[r, h, i]
-            weights = np.exp(scores) / np.exp(scores).sum()
+                want_scores += np.broadcast_to(bias, (2, 3, 7, 7))[r, h, i]
+            assert_within(scores[r, h, i], want_scores, 2e-6)
+            weights = np.exp(want_scores) / np.exp(want_scores).sum()
             assert_within(probs[r, h, i], weights, 1e-6)
             want[r, h, i] = weights @ value[r, h]
     assert_within(context, want, 2e-6)
@@ -231,8 +234,8 @@ def test_the_guard_sees_float64() -> None:
         lambda a: ops.linear(a, a, a[0]),
         lambda a: ops.layer_norm(a, a[0], a[1], 1e-12),
         lambda a: ops.softmax(a),
-        lambda a: ops.attention(a[None], a[None], a[None], 1 / math.sqrt(5), a)[0],
-        lambda a: ops.attention(a[None], a[None], a[None], 1 / math.sqrt(5))[1],
+        lambda a: ops.attention_scores(a[None], a[None], 1 / math.sqrt(5), a),
+        lambda a: ops.attention_scores(a[None], a[None], 1 / math.sqrt(5)),
         lambda a: ops.erf(a),
         lambda a: ops.gelu(a),
         lambda a: ops.gelu_new(a),
@@ -263,8 +266,8 @@ def test_no_float64_in_the_whole_pass(hidden_act: str) -> None:
     )
     assert hidden.dtype == np.float32
     assert set(seen.values()) == {np.dtype(np.float32)}
-    assert len(seen) == 1 + 8 * config.num_hidden_layers
-    assert {a.dtype for a in vars(bert.Scratch.allocate(config, 4)).values()} == {np.dtype(np.float32)}
+    assert len(seen) == 5 + 14 * config.num_hidden_layers
+    assert {a.dtype for a in vars(packed.Scratch.allocate(config, 4)).values()} == {np.dtype(np.float32)}
 
 
 # The pass, and how texts are put together for it
@@ -293,7 +296,7 @@ def test_a_packed_text_has_the_hidden_states_it_has_alone(texts: list[list[int]]
 @given(lengths=st.lists(st.integers(1, 9), max_size=30), max_tokens=st.integers(1, 40))
 def test_equal_lengths(lengths: list[int], max_tokens: int) -> None:
     offsets = np.cumsum([0, *lengths])
-    runs = list(bert.equal_lengths(offsets, max_tokens))
+    runs = list(packed.equal_lengths(offsets, max_tokens))
     covered = [length for start, stop, length in runs for _ in range((stop - start) // length)]
     assert covered == lengths, "every text once, in order, with its own length"
     assert [start for start, _, _ in runs] == [0, *(stop for _, stop, _ in runs)][: len(runs)]

@@ -1,4 +1,5 @@
 """The textbook: BERT in plain NumPy, and the definition of correct for every other backend.
 
-Read ``bert.py`` from top to bottom, then ``ops.py``. Nothing here imports anything but NumPy.
+Read ``bert.py`` from top to bottom, then ``ops.py``; ``packed.py`` and ``observe.py`` only serve them.
+Nothing here imports anything but NumPy.
 """

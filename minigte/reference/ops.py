@@ -59,22 +59,19 @@ def softmax(scores: Float32, *, out: Float32 | None = None) -> Float32:
     return p
 
 
-def attention(
-    query: Float32, key: Float32, value: Float32, scale: float, bias: Float32 | None = None
-) -> tuple[Float32, Float32]:
-    """context = softmax(Q Kᵀ · scale + bias) V, for every text and head: (..., T, K) each.
+def attention_scores(query: Float32, key: Float32, scale: float, bias: Float32 | None = None) -> Float32:
+    """s = Q Kᵀ · scale + bias, for every text and head: (..., T, K), (..., T, K) -> (..., T, T).
 
-    Returns the context (..., T, K) and the attention probabilities (..., T, T): row i says how much
-    of each token's value goes into token i. ``scale`` is 1 / sqrt(K) in BERT. ``bias`` is added to the
-    scores and broadcasts to (..., T, T); BERT has none (texts are not padded, so nothing is masked).
+    Attention is softmax(s) V: row i of softmax(s) says how much of each token's value goes into token i.
+    ``scale`` is 1 / sqrt(K) in BERT. ``bias`` is added to the scores and broadcasts to (..., T, T); BERT
+    has none (texts are not padded, so nothing is masked).
     Vaswani et al. 2017, "Attention Is All You Need", equation 1.
     """
     scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, T)
     scores *= np.float32(scale)
     if bias is not None:
         scores += bias
-    probs = softmax(scores, out=scores)  # (..., T, T)
-    return np.matmul(probs, value), probs  # (..., T, K)
+    return scores
 
 
 def erf(x: Float32) -> Float32:
