@@ -6,6 +6,8 @@ import doctest
 import re
 from pathlib import Path
 
+import numpy as np
+
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Every fenced block: its language and its text."""
@@ -26,5 +28,6 @@ def run_python(page: Path) -> tuple[int, str]:
         lines.append(line if inside else "")
     test = doctest.DocTestParser().get_doctest("\n".join(lines) + "\n", {}, page.name, str(page), 0)
     output: list[str] = []
-    doctest.DocTestRunner().run(test, out=output.append)
+    with np.printoptions():  # a page may set them for itself
+        doctest.DocTestRunner().run(test, out=output.append)
     return len(test.examples), "".join(output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,9 @@ check = importlib.import_module("check")
 ALL_EXERCISES = [(page, name) for page in check.PAGES for name in check.checks_of(page)]
 
 
-def run_check(page: int, file: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXERCISES / "check.py"), str(page), str(file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def answers(file: Path) -> dict[str, Any]:
-    return check.runpy.run_path(str(file))
+def run_check(monkeypatch: pytest.MonkeyPatch, page: int, file: Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["check.py", str(page), str(file)])
+    return check.main()
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
@@ -59,17 +56,26 @@ def test_a_page_of_the_course_has_all_its_parts(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", check.PAGES)
-def test_our_answers_are_right(page: int) -> None:
-    process = run_check(page, EXERCISES / "solutions" / f"page{page}.py")
-    assert process.returncode == 0, process.stdout + process.stderr
+def test_our_answers_are_right(
+    page: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_check(monkeypatch, page, EXERCISES / "solutions" / f"page{page}.py")
+    assert (status, capsys.readouterr().out.splitlines()) == (0, said(page, "right"))
 
 
 @pytest.mark.parametrize("page", check.PAGES)
-def test_nothing_is_answered_in_advance(page: int) -> None:
-    process = run_check(page, EXERCISES / f"page{page}.py")
-    assert process.returncode == 1
+def test_nothing_is_answered_in_advance(
+    page: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_check(monkeypatch, page, EXERCISES / f"page{page}.py")
+    assert (status, capsys.readouterr().out.splitlines()) == (1, said(page, "to do"))
+
+
+def said(page: int, verdict: str) -> list[str]:
+    """What the script prints where the verdict is the same for all exercises of a page."""
     names = list(check.checks_of(page))
-    assert process.stdout.splitlines() == [f"{name}: to do" for name in names] + [f"0 of {len(names)} right"]
+    right = len(names) if verdict == "right" else 0
+    return [*(f"{name}: {verdict}" for name in names), f"{right} of {len(names)} right"]
 
 
 def spoilt(value: Any) -> Any:
@@ -89,7 +95,7 @@ def spoilt(value: Any) -> Any:
 
 @pytest.mark.parametrize(("page", "name"), ALL_EXERCISES)
 def test_a_wrong_answer_fails(page: int, name: str) -> None:
-    right = answers(EXERCISES / "solutions" / f"page{page}.py")[name]
+    right = runpy.run_path(str(EXERCISES / "solutions" / f"page{page}.py"))[name]
     judge = check.checks_of(page)[name]
     assert check.verdict(judge, right) == "right"
     assert check.verdict(judge, lambda *given: spoilt(right(*given))).startswith("wrong: ")
@@ -97,9 +103,13 @@ def test_a_wrong_answer_fails(page: int, name: str) -> None:
     assert check.verdict(judge, None).startswith("missing: ")
 
 
-def test_a_file_that_does_not_run_is_named(tmp_path: Path) -> None:
+def test_the_script_as_a_reader_runs_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def f(:\n")
-    process = run_check(1, file)
+    command = [sys.executable, "docs/exercises/check.py"]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "cwd": ROOT, "check": False}
+    process = subprocess.run([*command, "1"], **options)
+    assert (process.returncode, process.stdout.splitlines()) == (1, said(1, "to do"))
+    process = subprocess.run([*command, "1", str(file)], **options)
     assert process.returncode == 1
     assert process.stderr.startswith("mine.py does not run: SyntaxError")

@@ -27,7 +27,11 @@ def checks_of(page: int) -> dict[str, Callable[[Callable[..., Any]], None]]:
     """The checks of a page by the name of the exercise, in the page's order."""
     module = importlib.import_module(f"checks.page{page}")
     functions = inspect.getmembers(module, inspect.isfunction)
-    own = {name: function for name, function in functions if function.__module__ == module.__name__}
+    own = {
+        name: function
+        for name, function in functions
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    }
     return dict(sorted(own.items(), key=lambda item: item[1].__code__.co_firstlineno))
 
 

@@ -21,6 +21,8 @@ def same(got: Any, want: Any, *, tolerance: float = 1e-5) -> None:
     if got is None:
         raise WrongError("it returns None")
     if isinstance(want, (str, list)):
+        if not isinstance(got, type(want)):
+            raise WrongError(f"it is a {type(got).__name__}, not a {type(want).__name__}")
         if got != want:
             raise WrongError(f"{got!r} is not it")
         return

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import inspect
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from minigte import Embedder
+from minigte.checkpoint import load_weights
+from minigte.models.bert import Weights
+from minigte.reference import ops
+from minigte.reference.bert import trace
 
 HERE = Path(__file__).resolve().parent
 QUESTION, ANSWER = "what is the capital of China?", "Beijing"
@@ -71,6 +79,185 @@ def packing() -> Figure:
     return figure
 
 
+def embeddings() -> Figure:
+    """The parts of the row of "china", their sum, and the sum after LayerNorm, as strips of colour."""
+    _, weights, ids, trace = _run(QUESTION)
+    place = 6
+    parts = {
+        "word": weights.word_embeddings[ids[place]],
+        "+ position": weights.position_embeddings[place],
+        "+ token type": weights.token_type_embeddings[0],
+    }
+    parts["= sum"] = sum(parts.values())
+    parts["LayerNorm"] = trace["embeddings"][place]
+    figure, axes = plt.subplots(5, 1, figsize=(8.6, 2.9))
+    for ax, (name, part) in zip(axes, parts.items(), strict=True):
+        limit = 1.2 if name == "LayerNorm" else 0.25
+        image = ax.imshow(part[None, :48], cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+        ax.set(xticks=[], yticks=[0], yticklabels=[name])
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=3, ticks=[-limit, limit])
+        bar.ax.tick_params(labelsize=7, length=0)
+        bar.outline.set_visible(False)
+    axes[-1].set_xlabel("components 0 to 47 of 384", fontsize=9)
+    return figure
+
+
+def attention() -> Figure:
+    """The attention matrices of three heads with a clear habit."""
+    embedder, _, ids, trace = _run(QUESTION)
+    tokens = [embedder.tokenizer.tokenizer.id_to_token(i) for i in ids]
+    figure, axes = plt.subplots(1, 3, figsize=(8.6, 3.4), sharey=True)
+    heads = ((0, 2, "the token before"), (1, 11, "the token after"), (11, 0, '"capital"'))
+    for ax, (layer, head, habit) in zip(axes, heads, strict=True):
+        probs = trace[f"encoder.layer.{layer}.attention.self.probs"][0, head]
+        image = ax.imshow(probs, cmap="Blues", vmin=0, vmax=1)
+        ax.set_title(f"layer {layer}, head {head}:\n{habit}", fontsize=10)
+        ax.set(xticks=range(len(tokens)), yticks=range(len(tokens)), xlabel="looks at")
+        ax.set_xticklabels(tokens, rotation=90, fontsize=8)
+        ax.set_yticklabels(tokens, fontsize=8)
+        ax.spines[:].set_visible(False)
+    axes[0].set_ylabel("who asks")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="share of attention")
+    return figure
+
+
+def attention_shapes() -> Figure:
+    """Boxes with the shape of every array of one layer's attention."""
+    figure, ax = plt.subplots(figsize=(8.6, 3.6))
+    ax.set(xlim=(0, 100), ylim=(0, 42))
+    ax.axis("off")
+    _box(ax, 0, 16, 11, "x", "(9, 384)")
+    for y, name, letter in ((31, "query", "Q"), (16, "key", "K"), (1, "value", "V")):
+        _box(ax, 17, y, 15, name, "(9, 384)")
+        _box(ax, 37, y, 15, f"heads of {letter}", "(12, 9, 32)")
+        _arrow(ax, 11, 21, 17, y + 5)
+        _arrow(ax, 32, y + 5, 37, y + 5)
+    _box(ax, 58, 23.5, 14, "shares", "(12, 9, 9)", ORANGE)
+    _arrow(ax, 52, 36, 58, 30)
+    _arrow(ax, 52, 21, 58, 27)
+    ax.text(65, 35.5, "softmax(Q Kᵀ / √32)", ha="center", fontsize=8, color=GREY)
+    _box(ax, 58, 1, 14, "context", "(12, 9, 32)")
+    _arrow(ax, 52, 6, 58, 6)
+    _arrow(ax, 65, 23.5, 65, 11)
+    ax.text(66, 17, "shares · V", fontsize=8, color=GREY, va="center")
+    _box(ax, 78, 1, 9, "rows", "(9, 384)")
+    _arrow(ax, 72, 6, 78, 6)
+    _box(ax, 90, 1, 10, "output", "(9, 384)")
+    _arrow(ax, 87, 6, 90, 6)
+    return figure
+
+
+def gelu() -> Figure:
+    """GELU and ReLU, and how layer 0's numbers are spread over them."""
+    _, weights, _, trace = _run(QUESTION)
+    layer, x = weights.layers[0], trace["encoder.layer.0.attention.output"]
+    wide = ops.linear(x, layer.intermediate_weight, layer.intermediate_bias)
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(6.4, 4.2), sharex=True, gridspec_kw={"height_ratios": [2, 1]}
+    )
+    points = np.linspace(-4, 4, 321, dtype=np.float32)
+    above.plot(points, np.maximum(points, 0), color=GREY, linestyle="--", label="ReLU: max(x, 0)")
+    above.plot(points, ops.gelu(points), color=BLUE, linewidth=2.2, label="GELU: x Φ(x)")
+    above.axhline(0, color=LIGHT, linewidth=0.8, zorder=0)
+    above.set(ylabel="goes on", ylim=(-0.5, 4))
+    above.legend(frameon=False)
+    below.hist(wide.ravel(), bins=np.linspace(-4, 4, 81), color=ORANGE)
+    below.set(xlabel="x", ylabel="how many of 9 x 1,536", xlim=(-4, 4))
+    return figure
+
+
+def layernorm() -> Figure:
+    """The numbers of one row before LayerNorm, scaled, and after weight and bias."""
+    _, weights, _, trace = _run(QUESTION)
+    layer = weights.layers[0]
+    context = trace["encoder.layer.0.attention.self.context"]
+    attended = ops.linear(context, layer.attention_output_weight, layer.attention_output_bias)
+    row = (trace["embeddings"] + attended)[6]
+    plain = (row - row.mean()) / row.std()
+    rows = {
+        "x + attention(x)": row,
+        "mean 0, spread 1": plain,
+        "times weight, plus bias": plain * layer.attention_norm_weight + layer.attention_norm_bias,
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.5), sharey=True)
+    for ax, (name, numbers), colour in zip(axes, rows.items(), (GREY, BLUE, ORANGE), strict=True):
+        ax.hist(numbers, bins=np.linspace(-4, 4, 65), color=colour)
+        ax.set_title(f"{name}\nmean {numbers.mean():.2f}, spread {numbers.std():.2f}", fontsize=9)
+    axes[0].set_ylabel("how many of 384")
+    return figure
+
+
+def layer() -> Figure:
+    """The steps of one layer, with the two ways around them."""
+    figure, ax = plt.subplots(figsize=(8.6, 2.2))
+    ax.set(xlim=(0, 100), ylim=(-2, 24))
+    ax.axis("off")
+    steps = (
+        (0, 9, "x", "(9, 384)", BLUE),
+        (13, 15, "attention", "(9, 384)", ORANGE),
+        (32, 4, "+", "", GREY),
+        (39, 11, "LayerNorm", "(9, 384)", BLUE),
+        (54, 17, "feed-forward", "(9, 1536), then (9, 384)", ORANGE),
+        (75, 4, "+", "", GREY),
+        (82, 11, "LayerNorm", "(9, 384)", BLUE),
+    )
+    for left, width, name, shape, colour in steps:
+        _box(ax, left, 2, width, name, shape, colour)
+    for (left, width, *_), (right, *_) in pairwise(steps):
+        _arrow(ax, left + width, 7, right, 7)
+    _arrow(ax, 93, 7, 99, 7)
+    for start, end in ((4.5, 34), (44.5, 77)):
+        ax.plot([start, start, end], [12, 19, 19], color=GREY, linewidth=1)
+        _arrow(ax, end, 19, end, 12)
+        ax.text((start + end) / 2, 20, "the residual: x itself", ha="center", fontsize=8, color=GREY)
+    return figure
+
+
+def pairs() -> Figure:
+    """What each pair of tokens adds to the similarity of the question and its answer."""
+    embedder, _, question_ids, question_trace = _run(QUESTION)
+    _, _, answer_ids, answer_trace = _run(ANSWER)
+    a, b = (trace["encoder.layer.11.output"] for trace in (question_trace, answer_trace))
+    parts = a @ b.T / (len(a) * len(b) * np.linalg.norm(a.mean(0)) * np.linalg.norm(b.mean(0)))
+    name = embedder.tokenizer.tokenizer.id_to_token
+    figure, ax = plt.subplots(figsize=(4.6, 4.4))
+    ax.imshow(parts, cmap="Blues", vmin=0.02, vmax=0.045, aspect="auto")
+    ax.set(xticks=range(len(b)), yticks=range(len(a)))
+    ax.set_xticklabels([name(i) for i in answer_ids])
+    ax.set_yticklabels([name(i) for i in question_ids])
+    ax.spines[:].set_visible(False)
+    for i, row in enumerate(parts):
+        for j, part in enumerate(row):
+            ax.text(j, i, f"{part:.3f}", ha="center", va="center", color="white" if part > 0.034 else "black")
+    ax.set_title(f"together {parts.sum():.4f}", fontsize=10)
+    return figure
+
+
+def _run(text: str) -> tuple[Embedder, Weights, list[int], dict[str, Any]]:
+    """gte-small, its arrays, a text's ids, and the trace of its pass."""
+    embedder = Embedder("thenlper/gte-small", backend="numpy")
+    weights = load_weights(embedder.source.folder, embedder.config)
+    ids = embedder.tokenize(text)["input_ids"]
+    return embedder, weights, ids, trace(embedder.config.encoder, weights, np.array(ids))
+
+
+def _box(ax: Axes, x: float, y: float, width: float, name: str, shape: str, colour: str = BLUE) -> None:
+    """A box, 10 high, with a name and a shape in it."""
+    ax.add_patch(plt.Rectangle((x, y), width, 10, facecolor=colour, alpha=0.9, edgecolor="none"))
+    centre = x + width / 2
+    ax.text(centre, y + (6.8 if shape else 5), name, ha="center", va="center", fontsize=9, color="white")
+    ax.text(centre, y + 2.8, shape, ha="center", va="center", fontsize=7, color="white")
+
+
+def _arrow(ax: Axes, x: float, y: float, to_x: float, to_y: float) -> None:
+    """An arrow from one point to another."""
+    ax.annotate(
+        "", (to_x, to_y), (x, y), arrowprops={"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+    )
+
+
 def main() -> None:
     """Draw all pictures, or those that are named, into the folder named last or beside this file."""
     arguments = sys.argv[1:]
@@ -81,9 +268,10 @@ def main() -> None:
             if arguments and name not in arguments:
                 continue
             figure = draw()
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            path = folder / f"{name.replace('_', '-')}.svg"
+            figure.savefig(path, metadata={"Date": None})
             plt.close(figure)
-            print(folder / f"{name}.svg", file=sys.stderr)
+            print(path, file=sys.stderr)
 
 
 if __name__ == "__main__":
