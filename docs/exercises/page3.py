@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,9 +23,9 @@ def attention(query: Float32, key: Float32, value: Float32) -> Float32:
     raise NotImplementedError
 
 
-def looks_ahead(trace: Mapping[str, Float32]) -> int:
+def looks_ahead(attentions: Float32) -> int:
     """The head of layer 3 that gives most attention, on average, to the token after the one that asks.
 
-    ``trace`` is what ``bert.trace`` gives; the last token, which has none after it, does not count.
+    ``attentions`` is what a trace has, (L, H, T, T). The last token has none after it and does not count.
     """
     raise NotImplementedError

@@ -9,7 +9,6 @@ import inspect
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,10 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigte import Embedder
-from minigte.checkpoint import load_weights
-from minigte.models.bert import Weights
+from minigte.explain import Trace
 from minigte.reference import ops
-from minigte.reference.bert import trace
 
 HERE = Path(__file__).resolve().parent
 QUESTION, ANSWER = "what is the capital of China?", "Beijing"
@@ -81,15 +78,14 @@ def packing() -> Figure:
 
 def embeddings() -> Figure:
     """The parts of the row of "china", their sum, and the sum after LayerNorm, as strips of colour."""
-    _, weights, ids, trace = _run(QUESTION)
-    place = 6
+    _, trace = _run(QUESTION)
     parts = {
-        "word": weights.word_embeddings[ids[place]],
-        "+ position": weights.position_embeddings[place],
-        "+ token type": weights.token_type_embeddings[0],
+        "word": trace.embeddings.word_embeddings[6],
+        "+ position": trace.embeddings.position_embeddings[6],
+        "+ token type": trace.embeddings.token_type_embeddings[6],
+        "= sum": trace.embeddings.sum[6],
+        "LayerNorm": trace.embeddings.LayerNorm[6],
     }
-    parts["= sum"] = sum(parts.values())
-    parts["LayerNorm"] = trace["embeddings"][place]
     figure, axes = plt.subplots(5, 1, figsize=(8.6, 2.9))
     for ax, (name, part) in zip(axes, parts.items(), strict=True):
         limit = 1.2 if name == "LayerNorm" else 0.25
@@ -106,17 +102,15 @@ def embeddings() -> Figure:
 
 def attention() -> Figure:
     """The attention matrices of three heads with a clear habit."""
-    embedder, _, ids, trace = _run(QUESTION)
-    tokens = [embedder.tokenizer.tokenizer.id_to_token(i) for i in ids]
+    _, trace = _run(QUESTION)
     figure, axes = plt.subplots(1, 3, figsize=(8.6, 3.4), sharey=True)
     heads = ((0, 2, "the token before"), (1, 11, "the token after"), (11, 0, '"capital"'))
     for ax, (layer, head, habit) in zip(axes, heads, strict=True):
-        probs = trace[f"encoder.layer.{layer}.attention.self.probs"][0, head]
-        image = ax.imshow(probs, cmap="Blues", vmin=0, vmax=1)
+        image = ax.imshow(trace.attentions[layer, head], cmap="Blues", vmin=0, vmax=1)
         ax.set_title(f"layer {layer}, head {head}:\n{habit}", fontsize=10)
-        ax.set(xticks=range(len(tokens)), yticks=range(len(tokens)), xlabel="looks at")
-        ax.set_xticklabels(tokens, rotation=90, fontsize=8)
-        ax.set_yticklabels(tokens, fontsize=8)
+        ax.set(xticks=range(len(trace.tokens)), yticks=range(len(trace.tokens)), xlabel="looks at")
+        ax.set_xticklabels(trace.tokens, rotation=90, fontsize=8)
+        ax.set_yticklabels(trace.tokens, fontsize=8)
         ax.spines[:].set_visible(False)
     axes[0].set_ylabel("who asks")
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of attention")
@@ -151,9 +145,8 @@ def attention_shapes() -> Figure:
 
 def gelu() -> Figure:
     """GELU and ReLU, and how layer 0's numbers are spread over them."""
-    _, weights, _, trace = _run(QUESTION)
-    layer, x = weights.layers[0], trace["encoder.layer.0.attention.output"]
-    wide = ops.linear(x, layer.intermediate_weight, layer.intermediate_bias)
+    _, trace = _run(QUESTION)
+    wide = trace.layers[0].intermediate.dense  # (T, F)
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(6.4, 4.2), sharex=True, gridspec_kw={"height_ratios": [2, 1]}
     )
@@ -170,16 +163,12 @@ def gelu() -> Figure:
 
 def layernorm() -> Figure:
     """The numbers of one row before LayerNorm, scaled, and after weight and bias."""
-    _, weights, _, trace = _run(QUESTION)
-    layer = weights.layers[0]
-    context = trace["encoder.layer.0.attention.self.context"]
-    attended = ops.linear(context, layer.attention_output_weight, layer.attention_output_bias)
-    row = (trace["embeddings"] + attended)[6]
-    plain = (row - row.mean()) / row.std()
+    _, trace = _run(QUESTION)
+    row = trace.layers[0].attention.output.sum[6]
     rows = {
         "x + attention(x)": row,
-        "mean 0, spread 1": plain,
-        "times weight, plus bias": plain * layer.attention_norm_weight + layer.attention_norm_bias,
+        "mean 0, spread 1": (row - row.mean()) / row.std(),
+        "times weight, plus bias": trace.layers[0].attention.output.LayerNorm[6],
     }
     figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.5), sharey=True)
     for ax, (name, numbers), colour in zip(axes, rows.items(), (GREY, BLUE, ORANGE), strict=True):
@@ -217,30 +206,26 @@ def layer() -> Figure:
 
 def pairs() -> Figure:
     """What each pair of tokens adds to the similarity of the question and its answer."""
-    embedder, _, question_ids, question_trace = _run(QUESTION)
-    _, _, answer_ids, answer_trace = _run(ANSWER)
-    a, b = (trace["encoder.layer.11.output"] for trace in (question_trace, answer_trace))
-    parts = a @ b.T / (len(a) * len(b) * np.linalg.norm(a.mean(0)) * np.linalg.norm(b.mean(0)))
-    name = embedder.tokenizer.tokenizer.id_to_token
+    embedder, question = _run(QUESTION)
+    similarity = embedder.explain_similarity(question, ANSWER)
+    parts, answer = similarity.pairs, similarity.b
     figure, ax = plt.subplots(figsize=(4.6, 4.4))
     ax.imshow(parts, cmap="Blues", vmin=0.02, vmax=0.045, aspect="auto")
-    ax.set(xticks=range(len(b)), yticks=range(len(a)))
-    ax.set_xticklabels([name(i) for i in answer_ids])
-    ax.set_yticklabels([name(i) for i in question_ids])
+    ax.set(xticks=range(parts.shape[1]), yticks=range(parts.shape[0]))
+    ax.set_xticklabels(answer.tokens)
+    ax.set_yticklabels(question.tokens)
     ax.spines[:].set_visible(False)
     for i, row in enumerate(parts):
         for j, part in enumerate(row):
             ax.text(j, i, f"{part:.3f}", ha="center", va="center", color="white" if part > 0.034 else "black")
-    ax.set_title(f"together {parts.sum():.4f}", fontsize=10)
+    ax.set_title(f"together {similarity.score:.4f}", fontsize=10)
     return figure
 
 
-def _run(text: str) -> tuple[Embedder, Weights, list[int], dict[str, Any]]:
-    """gte-small, its arrays, a text's ids, and the trace of its pass."""
+def _run(text: str) -> tuple[Embedder, Trace]:
+    """gte-small, and everything it computes from a text."""
     embedder = Embedder("thenlper/gte-small", backend="numpy")
-    weights = load_weights(embedder.source.folder, embedder.config)
-    ids = embedder.tokenize(text)["input_ids"]
-    return embedder, weights, ids, trace(embedder.config.encoder, weights, np.array(ids))
+    return embedder, embedder.explain(text)
 
 
 def _box(ax: Axes, x: float, y: float, width: float, name: str, shape: str, colour: str = BLUE) -> None:

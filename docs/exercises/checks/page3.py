@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from expect import model, same
 
-from minigte.reference import bert, ops
+from minigte.reference import ops
 
 Answer = Callable[..., Any]
+QUESTION = "what is the capital of China?"
 RNG = np.random.default_rng(3)
 
 
@@ -35,20 +36,15 @@ def attention(answer: Answer) -> None:
     """Random rows, and head 2 of gte-small's first layer."""
     for shape in ((1, 4), (6, 3)):
         query, key, value = RNG.normal(size=(3, *shape)).astype(np.float32)
-        same(answer(query, key, value), ops.attention(query, key, value, shape[1] ** -0.5)[0])
-    trace = _trace("what is the capital of China?")
-    parts = [trace[f"encoder.layer.0.attention.self.{name}"][:, 64:96] for name in ("query", "key", "value")]
-    same(answer(*parts), trace["encoder.layer.0.attention.self.context"][:, 64:96])
+        probs = ops.softmax(ops.attention_scores(query, key, shape[1] ** -0.5))
+        same(answer(query, key, value), probs @ value)
+    stages = model()[0].explain(QUESTION).layers[0].attention.self
+    parts = [stages[name][:, 64:96] for name in ("query", "key", "value")]
+    same(answer(*parts), stages.context[:, 64:96])
 
 
 def looks_ahead(answer: Answer) -> None:
-    """Of the question, and of a trace in which it is another head."""
-    trace = _trace("what is the capital of China?")
-    same(answer(trace), 7)
-    name = "encoder.layer.3.attention.self.probs"
-    same(answer({**trace, name: trace[name][:, ::-1]}), 4)
-
-
-def _trace(text: str) -> dict[str, Any]:
-    embedder, weights = model()
-    return bert.trace(embedder.config.encoder, weights, np.array(embedder.tokenize(text)["input_ids"]))
+    """Of the question, and of attentions in which it is another head."""
+    attentions = model()[0].explain(QUESTION).attentions
+    same(answer(attentions), 7)
+    same(answer(attentions[:, ::-1]), 4)

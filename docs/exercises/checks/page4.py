@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from expect import WrongError, model, same
 
-from minigte.reference import bert, ops
+from minigte.reference import ops
 
 Answer = Callable[..., Any]
 RNG = np.random.default_rng(4)
@@ -26,18 +26,16 @@ def feed_forward(answer: Answer) -> None:
     for act in (ops.gelu, ops.relu):
         same(answer(x, w1, b1, w2, b2, act), ops.linear(act(ops.linear(x, w1, b1)), w2, b2))
     embedder, weights = model()
-    ids = np.array(embedder.tokenize("Beijing")["input_ids"])
-    trace, layer = bert.trace(embedder.config.encoder, weights, ids), weights.layers[0]
+    stages, layer = embedder.explain("Beijing").layers[0], weights.layers[0]
     got = answer(
-        trace["encoder.layer.0.attention.output"],
+        stages.attention.output.LayerNorm,
         layer.intermediate_weight,
         layer.intermediate_bias,
         layer.output_weight,
         layer.output_bias,
         ops.gelu,
     )
-    want = ops.linear(trace["encoder.layer.0.intermediate"], layer.output_weight, layer.output_bias)
-    same(got, want, tolerance=1e-4)
+    same(got, stages.output.dense, tolerance=1e-4)
 
 
 def merge(answer: Answer) -> None:

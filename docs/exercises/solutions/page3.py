@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 
@@ -27,7 +25,6 @@ def attention(query: Float32, key: Float32, value: Float32) -> Float32:
     return softmax(query @ key.T * query.shape[1] ** -0.5) @ value
 
 
-def looks_ahead(trace: Mapping[str, Float32]) -> int:
+def looks_ahead(attentions: Float32) -> int:
     """The diagonal above the main one holds them."""
-    probs = trace["encoder.layer.3.attention.self.probs"][0]  # (H, T, T)
-    return int(np.diagonal(probs, offset=1, axis1=1, axis2=2).mean(axis=1).argmax())
+    return int(np.diagonal(attentions[3], offset=1, axis1=1, axis2=2).mean(axis=1).argmax())
