@@ -1,0 +1,68 @@
+"""A copy of the package with the changes that docs/change-it.md shows, and what it computes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pages
+from conftest import ROOT
+
+Float32 = npt.NDArray[np.float32]
+
+PAGE = ROOT / "docs" / "change-it.md"
+# None has a token that the tiny vocabulary does not know: to RoBERTa its id, 1, is padding.
+TEXTS = ["the cat sat on the mat", "a dog", "", "the dogs, running: 3 cats!"]
+
+ENCODE = f"""
+import sys
+from pathlib import Path
+import numpy as np
+import minigte
+assert Path(minigte.__file__).parent.parent == Path.cwd(), minigte.__file__
+embedder = minigte.Embedder(sys.argv[1], backend=sys.argv[2])
+np.save(sys.argv[3], np.concatenate(embedder.encode({TEXTS}, output_value="token_embeddings")))
+"""
+
+
+def changed_package(folder: Path) -> Path:
+    """Copy the package into ``folder`` and make the page's changes to it; gives the folder back."""
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "minigte", folder / "minigte", ignore=skipped)
+    changes = 0
+    for language, block in pages.blocks(PAGE):
+        first, _, rest = block.partition("\n")
+        if language == "diff":
+            path = folder / first.removeprefix("--- ")
+            lines = [line if line.strip() else " \n" for line in rest.splitlines(keepends=True)]
+            before = "".join(line[1:] for line in lines if line[0] in " -")
+            after = "".join(line[1:] for line in lines if line[0] in " +")
+            source = path.read_text(encoding="utf-8")
+            assert source.count(before) == 1, f"{first} of {PAGE.name} is no longer as the page shows it"
+            path.write_text(source.replace(before, after), encoding="utf-8")
+        elif first.startswith("# minigte/"):
+            path = folder / first.removeprefix("# ")
+            assert not path.exists()
+            path.write_text(rest, encoding="utf-8")
+        else:
+            continue
+        changes += 1
+    assert changes == 8
+    return folder
+
+
+def encode(package: Path, model: Path, backend: str, output: Path) -> Float32:
+    """The last hidden states of TEXTS, end to end, by the changed package: (N, D)."""
+    environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-c", ENCODE, str(model), backend, str(output)]
+    process = subprocess.run(
+        command, cwd=package, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    array: Float32 = np.load(output)
+    return array

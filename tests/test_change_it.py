@@ -1,0 +1,58 @@
+"""What docs/change-it.md adds to a copy of the package: an activation and an architecture."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from unittest import mock
+
+import changed
+import exact
+import numpy as np
+import pytest
+import tiny
+
+from minigte.config import read_config
+from minigte.models import bert
+from minigte.reference import ops
+from minigte.reference.bert import forward
+from minigte.tokenization import Tokenizer
+
+CONFIG = tiny.config(max_position_embeddings=34)
+
+backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return changed.changed_package(tmp_path_factory.mktemp("changed"))
+
+
+def reference(folder: Path, config: bert.Config, weights: bert.Weights) -> exact.Float32:
+    """What the package as it is computes for the same texts, one by one: (N, D)."""
+    written = read_config(tiny.write_model(folder, CONFIG))
+    texts = Tokenizer(folder, written, 32).tokenize(changed.TEXTS)
+    ids = [np.array(text.input_ids) for text in texts]
+    return np.concatenate([forward(config, weights, text, np.array([0, len(text)])) for text in ids])
+
+
+@backends
+def test_another_activation(tmp_path: Path, package: Path, backend: str) -> None:
+    config = dataclasses.replace(CONFIG, hidden_act="silu")
+    model = tiny.write_model(tmp_path / "model", config)
+    with mock.patch.dict(ops.ACTIVATIONS, silu=lambda x: x / (1 + np.exp(-x))):
+        want = reference(tmp_path / "bert", config, tiny.weights(config))
+    got = changed.encode(package, model, backend, tmp_path / "vectors.npy")
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    plain = reference(tmp_path / "plain", CONFIG, tiny.weights(CONFIG))
+    assert abs(got - plain).max() > 1e-2  # GELU gives other numbers
+
+
+@backends
+def test_another_architecture(tmp_path: Path, package: Path, backend: str) -> None:
+    model = tiny.write_model(tmp_path / "model", CONFIG, model_type="roberta")
+    weights = tiny.weights(CONFIG)
+    shifted = dataclasses.replace(weights, position_embeddings=weights.position_embeddings[2:])
+    got = changed.encode(package, model, backend, tmp_path / "vectors.npy")
+    np.testing.assert_allclose(got, reference(tmp_path / "bert", CONFIG, shifted), rtol=0, atol=1e-5)
+    assert abs(got - reference(tmp_path / "plain", CONFIG, weights)).max() > 1e-2  # BERT gives others
