@@ -1,4 +1,4 @@
-"""The architecture and the activation that docs/change-it.md adds, against transformers; make test compares the backends."""
+"""What docs/change-it.md adds, by the reference, against transformers; make test compares the backends."""
 
 from __future__ import annotations
 
