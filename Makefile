@@ -3,10 +3,10 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity docs pictures clean
+.PHONY: help demo test check parity docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
-	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 	@.venv/bin/python examples/demo.py
@@ -31,10 +31,16 @@ docs: .venv-docs/installed  ## build the course into docs/_build/html and follow
 pictures: .venv-docs/installed  ## redraw the course's pictures
 	@.venv-docs/bin/python docs/pictures/draw.py
 
+notebooks: .venv-notebooks/installed  ## execute the notebooks of examples/ and keep their outputs
+	@.venv-notebooks/bin/python tools/run_notebooks.py
+
+notebooks-check: .venv-notebooks/installed  ## execute the notebooks and compare with the outputs kept
+	@.venv-notebooks/bin/python -m pytest tests/test_notebooks.py
+
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-notebooks .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -58,6 +64,12 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing the site's generator into .venv-docs ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) --editable '.[docs,test]'
+	@touch $@
+
+.venv-notebooks/installed: pyproject.toml
+	@echo "installing Jupyter into .venv-notebooks ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,notebooks,test]'
 	@touch $@
 
 # torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs.
