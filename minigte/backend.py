@@ -58,7 +58,9 @@ class NumPyBackend:
     def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
         """Yield each batch with its last hidden state, (N, D) float32."""
         for batch in batches:
-            yield batch, self._forward(self._config, self._weights, batch.input_ids, batch.offsets)
+            with np.errstate(all="ignore"):  # the Embedder looks for infinities and NaN in the end
+                hidden = self._forward(self._config, self._weights, batch.input_ids, batch.offsets)
+            yield batch, hidden
 
 
 def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:

@@ -21,6 +21,13 @@ def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
+def as_list(sentences: str | Iterable[str]) -> list[str]:
+    """One text, or an iterable of them, as a list. Raises InputError as ``chunks`` does."""
+    if isinstance(sentences, str):
+        return [sentences]
+    return list(itertools.chain.from_iterable(chunks(sentences, 1024)))
+
+
 @dataclass(frozen=True)
 class Batch:
     """B texts in one row of N tokens; text b owns the tokens ``offsets[b]:offsets[b + 1]``."""

@@ -117,6 +117,7 @@ def _read_tensors(folder: Path, architecture: ModuleType) -> tuple[Path, dict[st
             else ""
         )
         raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}{hint}")
+    _check_regular(path)
     if path.name == INDEX:
         pairs = _read_shards(path)
     elif path.suffix == ".onnx":
@@ -136,6 +137,15 @@ def _read_tensors(folder: Path, architecture: ModuleType) -> tuple[Path, dict[st
     return path, tensors
 
 
+def _check_regular(path: Path) -> None:
+    """Refuse what is no file: a named pipe would be waited for, a device never ends."""
+    try:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is not a regular file")
+    except OSError as error:  # its name is too long
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _read_shards(index: Path) -> Iterator[tuple[str, Float32]]:
     """Read the shards that an index lists; each must hold exactly the tensors listed for it."""
     try:
@@ -144,12 +154,15 @@ def _read_shards(index: Path) -> Iterator[tuple[str, Float32]]:
         raise CheckpointError(str(error)) from error
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise CheckpointError(f"{index} has no weight_map of tensor names to file names")
-    for shard in sorted(set(weight_map.values())):
+    shards: dict[str, set[str]] = {}
+    for name, shard in weight_map.items():
+        shards.setdefault(shard, set()).add(name)
+    for shard, names in sorted(shards.items()):
         if shard != Path(shard).name or not shard.endswith(".safetensors"):
             raise CheckpointError(
                 f"{index}: {shard!r} is not the name of a safetensors file of the same folder"
             )
-        names = {name for name, of in weight_map.items() if of == shard}
+        _check_regular(index.parent / shard)
         yield from _read_safetensors(index.parent / shard, names)
 
 
@@ -180,5 +193,5 @@ def _read_safetensors(path: Path, expected: set[str] | None) -> Iterator[tuple[s
         raise CheckpointError(f"{path} is missing, though the index lists it") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy knows
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}): get it again") from error

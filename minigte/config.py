@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,10 @@ from typing import Any
 from minigte.errors import ConfigError
 from minigte.models import ARCHITECTURES, bert
 from minigte.pooling import POOLING_MODES
+from minigte.text import check_unicode
+
+JSON_LIMIT = 16 << 20  # bytes; parsed, a configuration file takes up to 25 times its size
+FLOAT32_MAX = 3.4028234663852886e38
 
 SIMILARITY_FN_NAMES = ("cosine", "dot", "euclidean", "manhattan")
 
@@ -79,12 +82,23 @@ def read_config(folder: Path) -> Config:
         )
     tokenizer_config = read_json(folder / "tokenizer_config.json")
     # The first that is stated counts, but a tokenizer without a limit of its own says 10**30.
-    stated = [sentence_bert.get("max_seq_length"), tokenizer_config.get("model_max_length")]
-    limits = [int(limit) for limit in stated if isinstance(limit, (int, float)) and limit > 0]
+    limits = [
+        _read_length(folder / name, key, content.get(key))
+        for name, key, content in (
+            ("sentence_bert_config.json", "max_seq_length", sentence_bert),
+            ("tokenizer_config.json", "model_max_length", tokenizer_config),
+        )
+        if content.get(key) is not None
+    ]
     if not limits:
         assumed.append(f"max_seq_length {encoder.max_position_embeddings}")
-    fields["max_seq_length"] = min([*limits[:1], encoder.max_position_embeddings])
-    fields["do_lower_case"] = bool(sentence_bert.get("do_lower_case", False))
+    fields["max_seq_length"] = int(min([*limits[:1], encoder.max_position_embeddings]))
+    fields["do_lower_case"] = sentence_bert.get("do_lower_case", False)
+    if not isinstance(fields["do_lower_case"], bool):
+        raise ConfigError(
+            f"{folder / 'sentence_bert_config.json'}: do_lower_case must be true or false, "
+            f"not {fields['do_lower_case']!r}"
+        )
 
     path = folder / "config_sentence_transformers.json"
     sentence_transformers = read_json(path)
@@ -106,18 +120,32 @@ def read_config(folder: Path) -> Config:
 def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
     """Read a JSON object; {} where the file is absent and not required. Raises ConfigError."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = _parse_json(path)
     except FileNotFoundError:
         if required:
             raise ConfigError(f"no {path.name} in {path.parent}: is this a model folder?") from None
         return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds a JSON {type(value).__name__}, not an object: get the file again")
+    return value
+
+
+def _parse_json(path: Path) -> Any:
+    """Read a JSON file. Raises FileNotFoundError where it is absent, ConfigError for all else."""
+    try:
+        if path.exists() and not path.is_file():  # a named pipe would be waited for, a device never ends
+            raise ConfigError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(JSON_LIMIT + 1)
+        if len(content) > JSON_LIMIT:
+            raise ConfigError(f"{path} is larger than {JSON_LIMIT >> 20} MB: no configuration file is")
+        return json.loads(content.decode())
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON ({error}): get the file again") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds a JSON {type(value).__name__}, not an object: get the file again")
-    return value
 
 
 def read_prompts(where: object, value: object) -> dict[str, str]:
@@ -128,7 +156,16 @@ def read_prompts(where: object, value: object) -> dict[str, str]:
         isinstance(name, str) and isinstance(prompt, str) for name, prompt in value.items()
     ):
         raise ConfigError(f"{where}: prompts must map names to texts")
+    for name, prompt in value.items():
+        check_unicode(prompt, f"{where}: the prompt {name!r}", ConfigError)
     return dict(value)
+
+
+def _read_length(path: Path, key: str, value: object) -> float:
+    """Check a limit in tokens; it may be written as a float, and be infinite."""
+    if type(value) not in (int, float) or not value >= 1:  # type: ignore[operator]
+        raise ConfigError(f"{path}: {key} must be a positive number, not {value!r}")
+    return value  # type: ignore[return-value]
 
 
 def _read_encoder(path: Path, config_json: dict[str, Any]) -> bert.Config:
@@ -149,8 +186,10 @@ def _read_encoder(path: Path, config_json: dict[str, Any]) -> bert.Config:
         value = config_json[field.name]
         if field.type == "int" and (type(value) is not int or value < 1):
             raise ConfigError(f"{path}: {field.name} must be a positive integer, not {value!r}")
-        if field.type == "float" and not (type(value) in (int, float) and 0 <= value < math.inf):
-            raise ConfigError(f"{path}: {field.name} must be a number that is not negative, not {value!r}")
+        if field.type == "float" and not (type(value) in (int, float) and 0 <= value <= FLOAT32_MAX):
+            raise ConfigError(
+                f"{path}: {field.name} must be a number that is not negative and fits float32, not {value!r}"
+            )
         values[field.name] = value
     encoder = architecture.Config(**values)
     if encoder.hidden_size % encoder.num_attention_heads:
@@ -168,11 +207,11 @@ def _read_modules(folder: Path) -> tuple[Path, bool]:
     vectors, so it is refused by name.
     """
     path = folder / "modules.json"
+    modules = _parse_json(path)
     try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
         kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
         paths = [str(module["path"]) for module in modules]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (TypeError, KeyError) as error:
         raise ConfigError(
             f"{path} is not sentence-transformers' list of modules ({error}): get it again"
         ) from error
@@ -188,7 +227,10 @@ def _read_modules(folder: Path) -> tuple[Path, bool]:
         )
     if paths[0] != "":
         raise ConfigError(f"{path}: the Transformer lies in {paths[0]!r}: give that folder as the model")
-    pooling_folder = (folder / paths[1]).resolve()
+    try:
+        pooling_folder = (folder / paths[1]).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, holds a NUL, a loop of links
+        raise ConfigError(f"{path}: {paths[1]!r} is not the path of a folder ({error})") from error
     if folder.resolve() not in pooling_folder.parents:
         raise ConfigError(f"{path}: the path {paths[1]!r} leads out of the model folder")
     return pooling_folder, kinds[-1] == "Normalize"
@@ -205,6 +247,8 @@ def _read_pooling(path: Path, hidden_size: int) -> tuple[str, ...]:
     for mode in modes:
         if not isinstance(mode, str) or mode not in POOLING_MODES:
             raise ConfigError(f"{path}: unknown pooling mode {mode!r} (known: {', '.join(POOLING_MODES)})")
+    if not modes or len(set(modes)) != len(modes):
+        raise ConfigError(f"{path}: the pooling modes must be one or several different ones, not {modes!r}")
     if not pooling.get("include_prompt", True):
         raise ConfigError(f"{path}: minigte does not implement include_prompt false")
     width = pooling.get("embedding_dimension", pooling.get("word_embedding_dimension", hidden_size))

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.backend import choose_backend, load_backend
-from minigte.batching import chunks, pack
+from minigte.batching import as_list, chunks, pack
 from minigte.checkpoint import count_parameters, load_weights
 from minigte.config import read_config, read_prompts
-from minigte.errors import InputError
+from minigte.errors import CheckpointError, InputError
 from minigte.pooling import normalize, pool
 from minigte.precision import PRECISIONS, quantize_embeddings
 from minigte.progress import progress_bar
@@ -176,7 +176,7 @@ class Embedder:
                 tokenized = self.tokenizer.tokenize(
                     chunk, prefix=prefix, start=seen, refuse_long=truncation == "error"
                 )
-                cut += sum(text.num_tokens > self.max_seq_length for text in tokenized)
+                cut += sum(text.is_cut for text in tokenized)
                 seen += len(chunk)
                 input_ids = [text.input_ids for text in tokenized]
                 vectors: list[Float32] = [np.empty(0, np.float32)] * len(chunk)
@@ -235,16 +235,14 @@ class Embedder:
 
         One list of ids per text, without padding; for a str, its list alone.
         """
-        texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        input_ids = [text.input_ids for text in self.tokenizer.tokenize(texts)]
+        input_ids = [text.input_ids for text in self.tokenizer.tokenize(as_list(sentences))]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
         both = {"input_ids": input_ids, "token_type_ids": token_type_ids}
         return {name: ids[0] for name, ids in both.items()} if isinstance(sentences, str) else both
 
     def count_tokens(self, sentences: str | Iterable[str]) -> Any:
         """How many tokens each text has, special tokens included, before any cut; an int for a str."""
-        texts = [sentences] if isinstance(sentences, str) else list(sentences)
-        counts = [text.num_tokens for text in self.tokenizer.tokenize(texts)]
+        counts = self.tokenizer.count(as_list(sentences))
         return counts[0] if isinstance(sentences, str) else counts
 
     def explain(
@@ -267,7 +265,7 @@ class Embedder:
         _check_choice("truncation", truncation, ("warn", "ignore", "error"))
         prefix = self._prompt(prompt_name, prompt)
         [tokenized] = self.tokenizer.tokenize([text], prefix=prefix, refuse_long=truncation == "error")
-        if tokenized.num_tokens > self.max_seq_length and truncation == "warn":
+        if tokenized.is_cut and truncation == "warn":
             warnings.warn(cut_warning(1, 1, self.max_seq_length), stacklevel=2)
         tokens = self.tokenizer.tokens(tokenized.input_ids)
         pool = functools.partial(
@@ -299,6 +297,8 @@ class Embedder:
     ) -> Float32:
         """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
         vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
+        if not np.isfinite(vectors).all():
+            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
         observe("pooled", vectors)
         if self.config.normalize:
             vectors = normalize(vectors)

@@ -1,8 +1,17 @@
 """One family of errors: each message is one line that names the thing and says what to do."""
 
+MESSAGE_LIMIT = 1000  # characters; a longer message loses its middle
+
 
 class MinigteError(Exception):
     """The base of every error that minigte raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message to one line of printable characters, whatever a hostile file has put into it."""
+        if len(message) > MESSAGE_LIMIT:
+            half = MESSAGE_LIMIT // 2
+            message = f"{message[:half]} … {message[-half:]}"
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 class ModelNotFoundError(MinigteError):

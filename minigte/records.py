@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.errors import InputError, MissingDependencyError
-from minigte.tokenization import check_unicode
+from minigte.text import check_unicode
 
 Vectors = npt.NDArray[Any]
 

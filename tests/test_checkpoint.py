@@ -239,18 +239,7 @@ class TestOnnx:
 
     def write(self, onnx, folder, tensors, **options):
         (folder / "model.safetensors").unlink(missing_ok=True)
-        nodes, initializers = [], [onnx.numpy_helper.from_array(np.float32(0.5), "scalar")]
-        for i, (name, tensor) in enumerate(tensors.items()):
-            stored = name
-            if tensor.ndim == 2 and "embeddings" not in name:
-                stored, tensor = f"onnx::MatMul_{i}", tensor.T
-                module = "/" + name.removesuffix(".weight").replace(".", "/").replace("layer/", "layer.")
-                nodes.append(
-                    onnx.helper.make_node("MatMul", ["x", stored], [f"y{i}"], name=f"{module}/MatMul")
-                )
-            initializers.append(onnx.numpy_helper.from_array(np.ascontiguousarray(tensor), stored))
-        graph = onnx.helper.make_graph(nodes, "bert", [], [], initializers)
-        onnx.save(onnx.helper.make_model(graph), folder / "model.onnx", **options)
+        tiny.write_onnx(folder / "model.onnx", tensors, **options)
 
     def test_the_same_arrays_as_safetensors(self, onnx, folder):
         self.write(onnx, folder, tiny.tensors() | {"embeddings.position_ids": np.arange(32)[None]})

@@ -93,6 +93,7 @@ def test_the_smallest_length_counts(folder, sentence_bert, model_max_length, exp
         ("vocab_size", True, "vocab_size must be a positive integer, not True"),
         ("layer_norm_eps", -1.0, "layer_norm_eps must be a number that is not negative"),
         ("layer_norm_eps", "tiny", "layer_norm_eps must be a number"),
+        ("layer_norm_eps", 1e39, "layer_norm_eps must be a number that is not negative and fits float32"),
         ("num_attention_heads", 3, "hidden_size 20 is not a multiple of num_attention_heads 3"),
     ],
 )
@@ -158,6 +159,8 @@ def test_modules_that_are_none(folder, content):
     [
         ({"pooling_mode": "attention"}, "unknown pooling mode 'attention'"),
         ({"pooling_mode": 3}, "unknown pooling mode 3"),
+        ({"pooling_mode": []}, r"one or several different ones, not \(\)"),
+        ({"pooling_mode": ["mean", "mean"]}, "one or several different ones"),
         ({"include_prompt": False}, "does not implement include_prompt false"),
         ({"embedding_dimension": 21}, "the embedding dimension is 21, but hidden_size is 20"),
     ],
@@ -188,6 +191,24 @@ def test_no_pooling_config(folder):
 def test_config_sentence_transformers_is_refused_by_name(folder, fields, message):
     change(folder / "config_sentence_transformers.json", **fields)
     with pytest.raises(ConfigError, match=message):
+        read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")],
+)
+@pytest.mark.parametrize("value", [0, -1, 0.5, "16", True, [16], float("nan")], ids=str)
+def test_a_length_that_is_none(folder, name, key, value):
+    change(folder / name, **{key: value})
+    with pytest.raises(ConfigError, match=f"{name}: {key} must be a positive number, not"):
+        read_config(folder)
+
+
+@pytest.mark.parametrize("value", ["false", 1, []])
+def test_do_lower_case_that_is_no_boolean(folder, value):
+    change(folder / "sentence_bert_config.json", do_lower_case=value)
+    with pytest.raises(ConfigError, match="do_lower_case must be true or false"):
         read_config(folder)
 
 

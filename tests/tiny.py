@@ -148,6 +148,26 @@ def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype:
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
+def write_onnx(path: Path, arrays: Mapping[str, npt.NDArray[Any]], **options: Any) -> None:
+    """Write arrays as PyTorch exports them: linear weights anonymous and transposed, known by their node.
+
+    ``options`` go to ``onnx.save``.
+    """
+    import onnx
+    import onnx.numpy_helper
+
+    nodes, initializers = [], [onnx.numpy_helper.from_array(np.float32(0.5), "scalar")]
+    for i, (name, array) in enumerate(arrays.items()):
+        stored = name
+        if array.ndim == 2 and "embeddings" not in name:
+            stored, array = f"onnx::MatMul_{i}", array.T
+            module = "/" + name.removesuffix(".weight").replace(".", "/").replace("layer/", "layer.")
+            nodes.append(onnx.helper.make_node("MatMul", ["x", stored], [f"y{i}"], name=f"{module}/MatMul"))
+        initializers.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), stored))
+    graph = onnx.helper.make_graph(nodes, "bert", [], [], initializers)
+    onnx.save(onnx.helper.make_model(graph), path, **options)
+
+
 def write_tokenizer(folder: Path, *, lowercase: bool = True, model_max_length: int | None = None) -> None:
     """Write ``tokenizer.json`` (BERT's WordPiece over VOCABULARY) and ``tokenizer_config.json``."""
     vocabulary = {token: i for i, token in enumerate(VOCABULARY)}
