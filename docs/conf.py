@@ -1,5 +1,8 @@
 """Sphinx's settings. ``make docs`` builds the site, which needs no network to be read."""
 
+from pathlib import Path
+
+import ziamath
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -16,7 +19,8 @@ myst_heading_anchors = 3
 nitpicky = True
 exclude_patterns = ["_build"]
 html_theme = "furo"
-html_static_path = ["_static"]
+# Few systems have a font with the measures that formulas need, so the site brings the one of this package.
+html_static_path = ["_static", str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
