@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pages
-from conftest import ROOT
 
 Float32 = npt.NDArray[np.float32]
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "change-it.md"
 # None has a token that the tiny vocabulary does not know: to RoBERTa its id, 1, is padding.
 TEXTS = ["the cat sat on the mat", "a dog", "", "the dogs, running: 3 cats!"]

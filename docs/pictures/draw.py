@@ -260,5 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    np.set_printoptions(suppress=True)
     main()
