@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -37,10 +37,14 @@ notebooks: .venv-notebooks/installed  ## execute the notebooks of examples/ and 
 notebooks-check: .venv-notebooks/installed  ## execute the notebooks and compare with the outputs kept
 	@.venv-notebooks/bin/python -m pytest tests/test_notebooks.py
 
+SECONDS ?= 120
+fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for SECONDS=120
+	@.venv-fuzz/bin/python tests/fuzz/fuzz.py --seconds $(SECONDS)
+
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-notebooks .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -52,6 +56,12 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test]'
+	@touch $@
+
+.venv-fuzz/installed: pyproject.toml
+	@echo "installing atheris and what the tests need into .venv-fuzz ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,test,fuzz]'
 	@touch $@
 
 .venv-check/installed: pyproject.toml
