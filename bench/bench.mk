@@ -4,6 +4,7 @@ BENCH_MK := $(lastword $(MAKEFILE_LIST))
 BENCH_VENV := .venv-bench
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
 BENCH_PIP := -m pip --disable-pip-version-check --quiet
+BENCH_DAY := $(shell date +%F)
 BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/minigte-bench
 BENCH_ONNX_SHA256 := 398a29991324e0b383afa13375d681ced3079c83e097fb1ebd9290d7498523b3
 # The fp32 ONNX export of gte-small; name a file of your own with MINIGTE_BENCH_ONNX.
@@ -11,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench bench-quick bench-env
+.PHONY: bench bench-quick bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -19,6 +20,12 @@ bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rew
 
 bench-quick: bench-env  ## see that every part of the benchmark works (the numbers mean little)
 	$(BENCH_PYTHON) bench/run.py --quick $(BENCH_ARGS)
+
+bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
+	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json
+	.venv-docs/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
+	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
+	.venv-docs/bin/python bench/course.py
 
 bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
 

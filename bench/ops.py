@@ -296,13 +296,8 @@ def speed(case: Case, times: int) -> float:
     return case.work * times / (time.perf_counter() - start) / 1e9
 
 
-def main() -> None:
-    """Verify, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
-    arguments = parser.parse_args()
-
-    found = cases()
+def measure(found: list[Case]) -> dict[str, list[float]]:
+    """Verify all, then the speed of each in ROUNDS rounds, in turns: name -> one figure a round."""
     for case in found:
         if not case.error <= case.allowed:
             raise SystemExit(f"{case.name}: differs from the reference by {case.error:.2g}")
@@ -314,9 +309,24 @@ def main() -> None:
     for _ in range(ROUNDS):
         for case in found:
             raw[case.name].append(speed(case, times[case.name]))
+    return raw
 
-    processor = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
-    print(f"{processor}: {', '.join(map(simd.describe, DTYPES))}; numba {numba.__version__}")
+
+def processor() -> str:
+    """The processor that Numba compiles for, as LLVM calls it."""
+    return numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+
+
+def main() -> None:
+    """Verify, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
+    arguments = parser.parse_args()
+
+    found = cases()
+    raw = measure(found)
+
+    print(f"{processor()}: {', '.join(map(simd.describe, DTYPES))}; numba {numba.__version__}")
     print(f"{'':52}{'median':>9}{'best':>9}         {'of peak':>8}  {'error':>8}")
     for case in found:
         figures = raw[case.name]
@@ -328,7 +338,7 @@ def main() -> None:
         print(f"{case.name:52}{middle:9.1f}{max(figures):9.1f} {case.unit:8}{share:>8}  {case.error:8.1e}")
     if arguments.json:
         rows = [{"name": c.name, "unit": c.unit, "error": c.error, "rounds": raw[c.name]} for c in found]
-        arguments.json.write_text(json.dumps({"processor": processor, "cases": rows}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"processor": processor(), "cases": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

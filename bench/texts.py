@@ -74,16 +74,24 @@ def load_tokenizer(model_dir: Path) -> Tokenizer:
     return tokenizer
 
 
+def read_sentences(data_dir: Path) -> list[str]:
+    """Every sentence of STSBenchmark's test split, once."""
+    pairs = (data_dir / "STSBenchmark" / "test.tsv").read_text().splitlines()
+    return list(dict.fromkeys(s for line in pairs for s in line.split("\t")[1:3]))
+
+
+def read_documents(data_dir: Path) -> list[str]:
+    """Every document of NFCorpus, title and text."""
+    rows = _rows(data_dir / "NFCorpus" / "corpus.jsonl")
+    return [f"{row['title']} {row['text']}".strip() for row in rows]
+
+
 def load(data_dir: Path, model_dir: Path, *, quick: bool = False) -> Corpus:
     """Read STSBenchmark and NFCorpus from ``data_dir``; ``quick`` takes a small part of each workload."""
     tokenizer = load_tokenizer(model_dir)
     chance = random.Random(SEED)
 
-    pairs = (data_dir / "STSBenchmark" / "test.tsv").read_text().splitlines()
-    sentences = list(dict.fromkeys(s for line in pairs for s in line.split("\t")[1:3]))
-    documents = [
-        f"{row['title']} {row['text']}".strip() for row in _rows(data_dir / "NFCorpus" / "corpus.jsonl")
-    ]
+    sentences, documents = read_sentences(data_dir), read_documents(data_dir)
     judged = {
         line.split("\t")[0]
         for line in (data_dir / "NFCorpus" / "qrels" / "test.tsv").read_text().splitlines()[1:]

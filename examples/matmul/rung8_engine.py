@@ -1,0 +1,25 @@
+"""Rung 8: the engine's ``linear``: a higher tile, any number of rows, the bias added on the way out."""
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.engine import matmul
+from minigte.engine.jit import kernel
+from minigte.engine.matmul import Matrix, linear
+from minigte.engine.rowwise import LINEAR
+from minigte.engine.simd import PANEL, TILE_ROWS
+
+Float32 = npt.NDArray[np.float32]
+
+
+def pack(b: Float32) -> Matrix:
+    """B as the engine packs a weight, W = Bᵀ, with a bias of zeros."""
+    inputs, outputs = b.shape
+    return matmul.pack(1, outputs, inputs, [(b.T, np.zeros(outputs, np.float32))], "float32")
+
+
+@kernel
+def multiply(a, matrix, c):
+    """C = A B: (M, K), packed B -> (M, N); ``a`` is a view of an array with TILE_ROWS more rows."""
+    scales, scratch = np.empty(0, np.float32), np.empty(TILE_ROWS * PANEL, np.float32)
+    linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, c, 0, scratch)
