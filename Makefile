@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity quality quality-test fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -21,6 +21,14 @@ check: .venv-check/installed  ## check formatting, style and types
 
 parity: .venv-parity/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-parity/bin/python -m pytest tests/parity --differences
+
+quality-test: .venv-quality/installed  ## run minigte inside the real mteb, offline
+	@.venv-quality/bin/python -m pytest tests/integrations/test_mteb.py
+
+# QUALITY_DATA is a folder of MTEB's texts (tools/mteb_table.py --help); without one, mteb downloads its own.
+QUALITY_DATA ?= $(wildcard ../shared/data/mteb)
+quality: .venv-quality/installed  ## score minigte on MTEB's tasks and write docs/quality.md
+	.venv-quality/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
 
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
@@ -44,7 +52,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -88,4 +96,12 @@ clean:  ## remove the environments that the other targets made
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,parity]'
+	@touch $@
+
+# mteb needs Python 3.11 or newer: where python3 is older, say make quality PYTHON=python3.12.
+.venv-quality/installed: pyproject.toml
+	@echo "installing mteb, with torch and transformers, into .venv-quality ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) torch==2.13.0
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,test,mteb]'
 	@touch $@

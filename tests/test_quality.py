@@ -1,0 +1,48 @@
+"""docs/quality.md shows what was measured, and what was measured is within the bounds."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import pytest
+from conftest import ROOT
+
+BOUNDS = {"float32": 0.05, "bfloat16": 0.05, "int8": 0.3}  # points of a hundred
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/mteb_table.py as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))
+        yield importlib.import_module("mteb_table")
+
+
+def test_the_page_shows_the_raw_scores(tool):
+    page = tool.PAGE.read_text(encoding="utf-8")
+    _, _, generated = page.partition(tool.BEGIN)
+    sections = [tool.section(model, tool.read_results(model)) for model in tool.PUBLISHED]
+    assert generated.partition(tool.END)[0].strip() == "\n\n".join(sections)
+
+
+@pytest.mark.parametrize("run", BOUNDS)
+def test_gte_small_has_the_scores_of_its_card(tool, run):
+    results = tool.read_results("thenlper/gte-small")
+    published = tool.PUBLISHED["thenlper/gte-small"]
+    far = {
+        name: runs[run]["score"] - published[name]
+        for name, runs in results.items()
+        if run in runs and name not in tool.CLASSIFICATION
+        if abs(runs[run]["score"] - published[name]) > BOUNDS[run]
+    }
+    assert far == {}
+
+
+def test_classification_is_that_of_transformers_and_near_the_card(tool):
+    for model, published in tool.PUBLISHED.items():
+        for name, runs in tool.read_results(model).items():
+            if "transformers" in runs:
+                assert abs(runs["float32"]["score"] - runs["transformers"]["score"]) <= 0.05, name
+                noise = math.sqrt(2) * tool.standard_error(runs["float32"])  # both means are of ten draws
+                assert abs(runs["float32"]["score"] - published[name]) <= 3 * noise, name

@@ -1,0 +1,512 @@
+"""Score minigte on MTEB's tasks with mteb itself, and write docs/quality.md beside the published scores.
+
+    python tools/mteb_table.py --data ../shared/data/mteb
+    python tools/mteb_table.py --download                      (mteb fetches its own data)
+    python tools/mteb_table.py --data DIR --models thenlper/gte-small --tasks STS12 STS13 --runs float32 int8
+    python tools/mteb_table.py --page                          (measure nothing, write the page again)
+
+Every score goes into bench/results/quality/MODEL.json as soon as it is there. A run that was stopped goes on
+where it stopped: scores of the same versions, weights and texts are kept, unless --again is given.
+
+--data holds one folder a task, under mteb's name of it:
+
+    STS12/test.tsv                        score <TAB> sentence 1 <TAB> sentence 2      (any STS task)
+    TwitterURLCorpus/test.tsv             label <TAB> sentence 1 <TAB> sentence 2      (pair classification)
+    Banking77Classification/train.jsonl   {"text": ..., "label": ...} a line           (classification)
+    Banking77Classification/test.jsonl
+    AmazonCounterfactualClassification/en.train.jsonl, en.test.jsonl                 (a subset by its name)
+    NFCorpus/corpus.jsonl                 {"_id": ..., "title": ..., "text": ...}    (retrieval, BEIR's form)
+    NFCorpus/queries.jsonl                {"_id": ..., "text": ...}
+    NFCorpus/qrels/test.tsv               a line of names, then query-id <TAB> corpus-id <TAB> score
+
+It needs `pip install 'minigte[mteb]'`; `make quality` makes the environment and runs all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import logging
+import math
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+import minigte  # noqa: E402
+from minigte import Embedder, InputError, MinigteError  # noqa: E402
+from minigte.checkpoint import find_weights  # noqa: E402
+from minigte.files import replacing, sha256_of  # noqa: E402
+
+RESULTS = ROOT / "bench" / "results" / "quality"
+PAGE = ROOT / "docs" / "quality.md"
+BEGIN = "<!-- results: written by tools/mteb_table.py -->"
+END = "<!-- end of results -->"
+
+# The smallest first, so that a run which is stopped has most of the table.
+TASKS = (
+    "BIOSSES",
+    "STSBenchmark",
+    "AmazonCounterfactualClassification",
+    "STS13",
+    "STS12",
+    "Banking77Classification",
+    "SICK-R",
+    "NFCorpus",
+    "TwitterURLCorpus",
+)
+CLASSIFICATION = ("AmazonCounterfactualClassification", "Banking77Classification")
+SUBSETS = {"AmazonCounterfactualClassification": ["en"]}  # the one of the model cards' tables
+
+# What is measured, and on which tasks; None is all of them.
+RUNS: Mapping[str, Sequence[str] | None] = {
+    "float32": None,
+    "int8": None,
+    "bfloat16": None,
+    "transformers": CLASSIFICATION,  # the same draws of training texts, encoded by transformers
+    "numpy": ("BIOSSES", "STSBenchmark", "AmazonCounterfactualClassification", "STS13"),
+}
+
+# Main scores, in percent.
+PUBLISHED: Mapping[str, Mapping[str, float]] = {
+    # The model card of thenlper/gte-small at 17e1f347.
+    "thenlper/gte-small": {
+        "BIOSSES": 88.171,
+        "STSBenchmark": 85.570,
+        "AmazonCounterfactualClassification": 73.224,
+        "STS13": 85.087,
+        "STS12": 75.122,
+        "Banking77Classification": 84.084,
+        "SICK-R": 77.930,
+        "NFCorpus": 34.769,
+        "TwitterURLCorpus": 85.080,
+    },
+    # MTEB's repository of results: revision 8b3219a9, made with mteb 1.12.75.
+    "sentence-transformers/all-MiniLM-L6-v2": {
+        "BIOSSES": 81.640,
+        "STSBenchmark": 82.033,
+        "AmazonCounterfactualClassification": 63.642,
+        "STS13": 80.603,
+        "STS12": 72.369,
+        "Banking77Classification": 80.042,
+        "SICK-R": 77.583,
+        "NFCorpus": 31.594,
+        "TwitterURLCorpus": 84.702,
+    },
+}
+METRICS = {
+    "cosine_spearman": "Spearman of cosine",
+    "max_ap": "average precision",
+    "accuracy": "accuracy",
+    "ndcg_at_10": "nDCG@10",
+}
+
+Rows = list[dict[str, Any]]
+Results = dict[str, dict[str, dict[str, Any]]]  # task -> run -> what was measured
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def read_tsv(path: Path, columns: int) -> list[list[str]]:
+    """The lines of a file, each cut at its tabs; InputError where a line has another number of columns."""
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split("\n") if line]
+    for number, row in enumerate(rows, 1):
+        if len(row) != columns:
+            raise InputError(f"{path}: line {number} has {len(row)} columns, not {columns}")
+    return rows
+
+
+def read_jsonl(path: Path) -> Rows:
+    """One JSON object a line."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON lines: {error}") from error
+
+
+def read_pairs(folder: Path, label: str) -> Any:
+    """test.tsv, as mteb's STS and pair classification tasks have it after loading."""
+    from datasets import Dataset, DatasetDict
+
+    rows = read_tsv(folder / "test.tsv", 3)
+    number = float if label == "score" else int
+    columns = {
+        label: [number(row[0]) for row in rows],
+        "sentence1": [row[1] for row in rows],
+        "sentence2": [row[2] for row in rows],
+    }
+    return DatasetDict(test=Dataset.from_dict(columns))
+
+
+def read_classification(folder: Path, prefix: str) -> Any:
+    """train.jsonl and test.jsonl; labels that are names become their numbers in alphabetical order."""
+    from datasets import Dataset, DatasetDict
+
+    splits = {split: read_jsonl(folder / f"{prefix}{split}.jsonl") for split in ("train", "test")}
+    labels = sorted({row["label"] for rows in splits.values() for row in rows})
+    return DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {
+                    "text": [row["text"] for row in rows],
+                    "label": [labels.index(row["label"]) for row in rows],
+                }
+            )
+            for split, rows in splits.items()
+        }
+    )
+
+
+def read_retrieval(folder: Path) -> Any:
+    """BEIR's files, as mteb's retrieval tasks have them after loading."""
+    from datasets import Dataset
+
+    relevant: dict[str, dict[str, int]] = {}
+    for query, document, score in read_tsv(folder / "qrels" / "test.tsv", 3)[1:]:
+        relevant.setdefault(query, {})[document] = int(score)
+    corpus = [
+        {"id": row["_id"], "title": row["title"], "text": row["text"]}
+        for row in read_jsonl(folder / "corpus.jsonl")
+    ]
+    queries = [
+        {"id": row["_id"], "text": row["text"]}
+        for row in read_jsonl(folder / "queries.jsonl")
+        if row["_id"] in relevant
+    ]
+    split = {
+        "corpus": Dataset.from_list(corpus),
+        "queries": Dataset.from_list(queries),
+        "relevant_docs": relevant,
+        "top_ranked": None,
+    }
+    return {"default": {"test": split}}
+
+
+def load_task(name: str, data: Path | None) -> tuple[Any, str]:
+    """mteb's task of this name, and what identifies its texts; from a folder of ``data``, or left to mteb."""
+    import mteb
+    from mteb.abstasks import (
+        AbsTaskClassification,
+        AbsTaskPairClassification,
+        AbsTaskRetrieval,
+        AbsTaskSTS,
+    )
+
+    try:
+        task = mteb.get_task(name, eval_splits=["test"], hf_subsets=SUBSETS.get(name))
+    except KeyError as error:
+        raise InputError(f"mteb has no task {name!r}: see mteb.get_tasks()") from error
+    if data is None:
+        source = task.metadata.dataset
+        return task, f"{source['path']} at {source['revision']}"
+    folder = data / name
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}: see --help for what it holds, or use --download")
+    try:
+        if isinstance(task, AbsTaskSTS):
+            task.dataset = read_pairs(folder, "score")
+        elif isinstance(task, AbsTaskPairClassification):
+            task.dataset = read_pairs(folder, "labels")
+        elif isinstance(task, AbsTaskClassification) and name in SUBSETS:
+            task.dataset = {subset: read_classification(folder, f"{subset}.") for subset in task.hf_subsets}
+        elif isinstance(task, AbsTaskClassification):
+            task.dataset = read_classification(folder, "")
+        elif isinstance(task, AbsTaskRetrieval):
+            task.dataset = read_retrieval(folder)
+        else:
+            raise InputError(
+                f"{name} is a {task.metadata.type} task, which --data has no layout for: use --download"
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {error.filename}: see --help for what {folder} holds") from error
+    task.data_loaded = True  # mteb then downloads nothing
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".tsv", ".jsonl"):
+            digest.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
+    return task, f"files with sha256 {digest.hexdigest()}"
+
+
+def load_transformers(embedder: Embedder) -> Any:
+    """The same model folder in transformers, float32, under sentence-transformers' pooling."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    config = embedder.config
+    modules: list[Any] = [
+        Transformer(
+            str(embedder.source.folder),
+            model_kwargs={"dtype": torch.float32},
+            max_seq_length=config.max_seq_length,
+            do_lower_case=config.do_lower_case,
+        ),
+        Pooling(config.encoder.hidden_size, config.pooling_modes),
+    ]
+    if config.normalize:
+        modules.append(Normalize())
+    return SentenceTransformer(modules=modules, device="cpu").eval()
+
+
+def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
+    """What mteb evaluates, its ``encode_kwargs``, and the versions of what computes."""
+    from minigte.integrations.mteb import EmbedderWrapper
+
+    plain = run in ("numpy", "transformers")
+    embedder = Embedder(model, dtype="float32" if plain else run, backend="numpy" if plain else "numba")
+    weights = find_weights(embedder.source.folder)
+    assert weights is not None  # the Embedder has read them
+    computed = {"weights": sha256_of(weights)}
+    if run == "transformers":
+        import torch
+        import transformers
+
+        computed |= {"torch": torch.__version__, "transformers": transformers.__version__}
+        return load_transformers(embedder), {"batch_size": 32}, computed
+    computed |= {"minigte": minigte.__version__}
+    return EmbedderWrapper(embedder), {"batch_size": 256, "truncation": "ignore"}, computed
+
+
+def measure(task: Any, encoder: Any, encode_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """mteb's scores of one task, and the seconds they took."""
+    import mteb
+
+    start = time.monotonic()
+    result = mteb.evaluate(
+        encoder,
+        task,
+        cache=None,
+        co2_tracker=False,
+        encode_kwargs={"show_progress_bar": sys.stderr.isatty(), **encode_kwargs},
+        show_progress_bar=False,
+    )
+    (scores,) = result.task_results[0].scores["test"]  # one subset of one split
+    return {
+        "score": 100 * scores["main_score"],
+        "seconds": round(time.monotonic() - start, 1),
+        "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
+        "scores": {name: value for name, value in scores.items() if not _is_nan(value)},
+    }
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def results_path(model: str) -> Path:
+    """Where a model's scores are kept."""
+    return RESULTS / f"{model.rpartition('/')[2]}.json"
+
+
+def read_results(model: str) -> Results:
+    """What was measured of a model before."""
+    path = results_path(model)
+    if not path.exists():
+        return {}
+    results: Results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return results
+
+
+def write_results(model: str, results: Results) -> None:
+    """Put the scores in the place of those before, in the order of the table."""
+    order = {name: i for i, name in enumerate(TASKS)}
+    results = dict(sorted(results.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with replacing(results_path(model)) as path:
+        path.write_text(json.dumps({"model": model, "results": results}, indent=1) + "\n", encoding="utf-8")
+
+
+def plan(models: Sequence[str], tasks: Sequence[str], runs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """(task, model, run), the smallest tasks first."""
+    for task in tasks:
+        for run in runs:
+            only = RUNS[run]
+            if only is None or task in only:
+                for model in models:
+                    yield task, model, run
+
+
+def measure_all(
+    models: Sequence[str], tasks: Sequence[str], runs: Sequence[str], data: Path | None, *, again: bool
+) -> None:
+    """Measure what is not measured yet; each score is printed, and written before the next one is begun."""
+    import mteb
+
+    logging.getLogger("mteb").setLevel(logging.ERROR)  # of every older task it says that there is a newer
+    warnings.filterwarnings("ignore", "The task '.*' is superseded")
+    todo = list(plan(models, tasks, runs))
+    loaded = load_task(todo[0][0], data) if todo else None
+    for number, (name, model, run) in enumerate(todo, 1):
+        if loaded is None or loaded[0].metadata.name != name:
+            loaded = load_task(name, data)
+        task, texts = loaded
+        encoder, encode_kwargs, computed = load_run(run, model)
+        of = {"mteb": mteb.__version__, "texts": texts, **computed}
+        where = f"{number} of {len(todo)}: {name}, {model}, {run}"
+        results = read_results(model)
+        before = results.get(name, {}).get(run)
+        if before is not None and before["of"] == of and not again:
+            say(f"{where}: already measured")
+            continue
+        say(f"{where} ...")
+        measured = {"of": of, "metric": task.metadata.main_score, **measure(task, encoder, encode_kwargs)}
+        results = read_results(model)
+        results.setdefault(name, {})[run] = measured
+        write_results(model, results)
+        published = PUBLISHED.get(model, {}).get(name)
+        beside = "" if published is None else f"  published {published:.3f}"
+        print(
+            f"{name}  {model}  {run}  {measured['score']:.3f}{beside}  {measured['seconds']:.0f} s",
+            flush=True,
+        )
+
+
+def standard_error(measured: Mapping[str, Any]) -> float:
+    """How far chance moves the mean over the draws of a classification task, in percent."""
+    draws = [100 * draw["accuracy"] for draw in measured["scores"]["scores_per_experiment"]]
+    return statistics.stdev(draws) / math.sqrt(len(draws))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def beside(measured: Mapping[str, Any] | None, published: float | None) -> str:
+    """A score, and how far it is from the published one."""
+    if measured is None:
+        return "not measured"
+    return f"{measured['score']:.3f}" + (
+        "" if published is None else f" ({measured['score'] - published:+.3f})"
+    )
+
+
+def section(model: str, results: Results) -> str:
+    """One model's tables."""
+    published = PUBLISHED.get(model, {})
+    exact = {name: runs for name, runs in results.items() if name not in CLASSIFICATION}
+    drawn = {name: runs for name, runs in results.items() if name in CLASSIFICATION}
+    rows = [
+        [
+            f"{name}, {METRICS.get(metric := next(iter(runs.values()))['metric'], metric)}",
+            f"{published[name]:.3f}" if name in published else "",
+            *(beside(runs.get(run), published.get(name)) for run in ("float32", "bfloat16", "int8")),
+        ]
+        for name, runs in exact.items()
+    ]
+    parts = [f"## {model}", table(["task", "published", "float32", "bfloat16", "int8"], rows)]
+    rows = [
+        [
+            name,
+            f"{published[name]:.2f}" if name in published else "",
+            f"{runs['float32']['score']:.2f} ± {standard_error(runs['float32']):.2f}"
+            if "float32" in runs
+            else "",
+            *(
+                f"{runs[run]['score']:.2f}" if run in runs else "not measured"
+                for run in ("bfloat16", "int8", "transformers")
+            ),
+            f"{runs['float32']['score'] - runs['transformers']['score']:+.3f}"
+            if {"float32", "transformers"} <= runs.keys()
+            else "",
+        ]
+        for name, runs in drawn.items()
+    ]
+    if rows:
+        parts += [
+            "Accuracy over ten draws of training texts, ± the standard error of that mean; "
+            "transformers in float32 has the same draws:",
+            table(
+                [
+                    "task",
+                    "published",
+                    "float32",
+                    "bfloat16",
+                    "int8",
+                    "transformers",
+                    "float32 - transformers",
+                ],
+                rows,
+            ),
+        ]
+    rows = [
+        [name, f"{runs['float32']['score']:.5f}", f"{runs['numpy']['score']:.5f}"]
+        for name, runs in results.items()
+        if {"float32", "numpy"} <= runs.keys()
+    ]
+    if rows:
+        parts += ["Both backends in float32:", table(["task", "numba", "numpy"], rows)]
+    versions = sorted(
+        {
+            f"{what} {version}"
+            for runs in results.values()
+            for measured in runs.values()
+            for what, version in measured["of"].items()
+            if what not in ("texts", "weights")
+        }
+    )
+    dates = sorted({measured["date"] for runs in results.values() for measured in runs.values()})
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    raw = f"`bench/results/quality/{results_path(model).name}`"
+    parts.append(f"Measured {when} with {', '.join(versions)}; raw scores: {raw}.")
+    return "\n\n".join(parts)
+
+
+def write_page() -> None:
+    """Write the tables of every model that has scores between the page's markers."""
+    sections = [section(model, results) for model in PUBLISHED if (results := read_results(model))]
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    with replacing(PAGE) as path:
+        path.write_text("\n\n".join([f"{before}{BEGIN}", *sections, f"{END}{after}"]), encoding="utf-8")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, metavar="DIR", help="one folder a task, as above")
+    source.add_argument("--download", action="store_true", help="let mteb download its data")
+    source.add_argument("--page", action="store_true", help="only write docs/quality.md from the scores")
+    parser.add_argument("--models", nargs="+", default=list(PUBLISHED), metavar="MODEL", help="(both)")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="mteb's names (all nine that --data has)")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="(all)")
+    parser.add_argument("--again", action="store_true", help="measure also what has been measured")
+    options = parser.parse_args(arguments)
+    if options.data is not None and not options.data.is_dir():
+        parser.error(f"there is no folder {options.data}")
+    if options.tasks is None:
+        options.tasks = [name for name in TASKS if options.data is None or (options.data / name).is_dir()]
+        if not options.tasks:
+            parser.error(f"{options.data} has no folder with the name of a task: see --help")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the page."""
+    options = parse(arguments)
+    try:
+        if not options.page:
+            measure_all(options.models, options.tasks, options.runs, options.data, again=options.again)
+        write_page()
+    except MinigteError as error:
+        raise SystemExit(f"mteb_table.py: {error}") from error
+    say(f"written: {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
