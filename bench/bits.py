@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = 128
 SAMPLE = 24  # every so many sentences where each costs several passes of the reference
 LOWEST = 6  # sentences that are looked at one by one
-NOISE = 0.01  # of a word embedding's length
+NOISE = 0.1  # of a word embedding's length
 PRODUCTS = ("query", "key", "value", "attention_output", "intermediate", "output")
 ENGINE_INT8 = dict.fromkeys(PRODUCTS, "int8") | {"value": "bfloat16"}  # see engine/bert.py's VALUE_DTYPES
 

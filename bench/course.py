@@ -228,7 +228,7 @@ def draw_noise(result: Result, axes: Axes) -> None:
     axes.scatter(noise[low], int8[low], s=24, color=ORANGE, label="the lowest ones")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("1 - cosine in float32, word embeddings moved by 1%")
+    axes.set_xlabel("1 - cosine in float32, word embeddings moved by 10%")
     axes.set_ylabel("1 - cosine in int8")
     axes.legend()
     axes.spines[["top", "right"]].set_visible(False)
