@@ -68,6 +68,21 @@ def test_the_reference_imports_numpy_alone(path):
         ), name
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "integrations").glob("[a-z]*.py")), ids=lambda path: path.stem
+)
+def test_nothing_imports_an_integration_and_one_says_what_it_needs(path):
+    name = f"minigte.integrations.{path.stem}"
+    assert [other for other in MODULES if name in imported(other)] == []
+    code = f"import sys; sys.modules[{path.stem!r}] = None; import minigte\n"
+    code += "print('minigte.integrations' in sys.modules)\n"
+    code += f"try: import {name}\nexcept minigte.MissingDependencyError as error: print(error)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    light, message = process.stdout.splitlines()
+    assert light == "False"
+    assert message.endswith(f": pip install 'minigte[{path.stem}]'")
+
+
 def test_nothing_can_be_unpickled():
     for path in set(MODULES) - {PACKAGE / "engine" / "jit.py"}:  # that keeps its own machine code so
         assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & imported(path), path

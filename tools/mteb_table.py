@@ -209,6 +209,10 @@ def load_task(name: str, data: Path | None) -> tuple[Any, str]:
         raise InputError(f"mteb has no task {name!r}: see mteb.get_tasks()") from error
     if data is None:
         source = task.metadata.dataset
+        try:
+            task.load_data()
+        except OSError as error:  # the Hub is out of reach, or does not have it
+            raise InputError(f"mteb could not download {name} ({error}): use --data") from error
         return task, f"{source['path']} at {source['revision']}"
     folder = data / name
     if not folder.is_dir():
