@@ -37,6 +37,9 @@ def read_onnx(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # the protobuf runtime's own error class, which moves between its releases
         raise CheckpointError(f"{path} is not an ONNX file ({error}): get it again") from error
+    names = [node.name for node in graph.node] + [initializer.name for initializer in graph.initializer]
+    if not all(isinstance(name, str) for name in names):  # protobuf hands out bytes where it is not UTF-8
+        raise CheckpointError(f"{path} is not an ONNX file (a name is not UTF-8): get it again")
     modules = {
         weight: node.name.removesuffix("/MatMul").strip("/").replace("/", ".") + ".weight"
         for node in graph.node
@@ -51,7 +54,7 @@ def read_onnx(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
             raise CheckpointError(f"{path} keeps {initializer.name} in another file: export it as one file")
         try:
             tensor = onnx.numpy_helper.to_array(initializer).astype(np.float32)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: tensor {initializer.name} is damaged ({error})") from error
         if initializer.name in modules:
             yield modules[initializer.name], np.ascontiguousarray(tensor.T)

@@ -260,6 +260,14 @@ class TestOnnx:
         with pytest.raises(CheckpointError, match=r"model\.onnx is not an ONNX file"):
             load(folder)
 
+    @pytest.mark.parametrize("name", [b"embeddings.LayerNorm.bias", b"/encoder/layer.0/output/dense/MatMul"])
+    def test_a_name_that_is_not_utf_8(self, onnx, folder, name):
+        self.write(onnx, folder, tiny.tensors())
+        path = folder / "model.onnx"
+        path.write_bytes(path.read_bytes().replace(name, b"\xff" + name[1:]))
+        with pytest.raises(CheckpointError, match="a name is not UTF-8"):
+            load(folder)
+
     def test_weights_in_another_file_are_not_followed(self, onnx, folder):
         self.write(
             onnx, folder, tiny.tensors(), save_as_external_data=True, location="data", size_threshold=0
