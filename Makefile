@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity quality quality-test fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,12 @@ QUALITY_DATA ?= $(wildcard ../shared/data/mteb)
 quality: .venv-quality/installed  ## score minigte on MTEB's tasks and write docs/quality.md
 	.venv-quality/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
 
+test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
+	@.venv-page/bin/python -m pytest tests/test_explain_page.py
+
+screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
+	@.venv-page/bin/python tools/screenshots.py
+
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
@@ -52,7 +58,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -104,4 +110,12 @@ clean:  ## remove the environments that the other targets made
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,test,mteb]'
+	@touch $@
+
+# Playwright drives the Chromium of the system; axe-core, which looks for barriers, comes from npm where there is one.
+.venv-page/installed: pyproject.toml
+	@echo "installing minigte and what tests of its page need into .venv-page ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,plot,test,browser]'
+	-@cd $(@D) && npm pack --silent axe-core@4.10.3 >&2 && tar xzf axe-core-4.10.3.tgz --strip-components=1 package/axe.min.js
 	@touch $@

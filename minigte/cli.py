@@ -1,4 +1,4 @@
-"""The command line: embed, similarity, search, download, warmup, info.
+"""The command line: embed, similarity, search, explain, download, warmup, info.
 
 Results alone go to stdout; progress, warnings and errors go to stderr, an error on one line. Exit
 codes: 0 done, 1 an error, 2 a wrong call, 130 interrupted, 141 the reader of stdout went away.
@@ -322,6 +322,87 @@ def search(
     for score, record in best:
         text = " ".join(record.text.split())
         click.echo(f"{score:.4f}\t{record.id + 1 if lines else record.id}\t{text}")
+
+
+EXPLAIN_FORMATS = ("html", "json", "png")
+
+
+@cli.command(
+    epilog=_examples(
+        "minigte explain 'what is the capital of China?'",
+        "minigte explain 'what is the capital of China?' 'Beijing' -o capital.html",
+        "minigte explain --layer 3 --head 7 --png 'the cat sat on the mat'",
+        "minigte explain 'hello world' --json -o - | head -c 300",
+    )
+)
+@click.argument("texts", nargs=-1, required=True)
+@click.option(
+    "--output",
+    "-o",
+    "output_path",
+    help="Where to write; - is stdout. By default minigte-explain.html (.json, .png) in this folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="All numbers as one JSON object.")
+@click.option(
+    "--png", "as_png", is_flag=True, help="A plain picture of one head, or of two texts' token pairs."
+)
+@click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Shown first.")
+@click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Shown first.")
+@click.option("--prompt", help="Put this text in front of each text.")
+@click.option("--prompt-name", help="Put the model's prompt of this name in front of each text.")
+@_model_options
+def explain(
+    texts: tuple[str, ...],
+    output_path: str | None,
+    as_json: bool,
+    as_png: bool,
+    layer: int,
+    head: int,
+    prompt: str | None,
+    prompt_name: str | None,
+    **model_options: Any,
+) -> None:
+    """Show every number between a text and its vector, or two texts and their similarity.
+
+    Writes one HTML page that needs no network, and prints its path. --json and --png, or the suffix of
+    the output, ask for another form.
+    """
+    if len(texts) > 2:
+        raise click.UsageError("give one text, or two to compare")
+    if as_json and as_png:
+        raise click.UsageError("give --json or --png, not both")
+    suffix = Path(output_path or "").suffix[1:].lower()
+    asked = "json" if as_json else "png" if as_png else None
+    form = asked or (suffix if suffix in EXPLAIN_FORMATS else "html")
+    path = Path(output_path or f"minigte-explain.{form}")
+    if output_path == STDIN and form == "png" and sys.stdout.isatty():
+        raise click.UsageError("a PNG on a terminal is no use: name a file with --output")
+    embedder = Embedder(**model_options)
+    encoder = embedder.config.encoder
+    for name, value, count in (
+        ("layer", layer, encoder.num_hidden_layers),
+        ("head", head, encoder.num_attention_heads),
+    ):
+        if value >= count:
+            raise InputError(f"--{name} must be from 0 to {count - 1}, not {value}")
+    traces = [embedder.explain(text, prompt=prompt, prompt_name=prompt_name) for text in texts]
+    explained = embedder.explain_similarity(*traces) if len(traces) == 2 else traces[0]
+    with _open_output(None if output_path == STDIN else str(path)) as out:
+        if form == "png":
+            from minigte.explain_files import write_png
+
+            write_png(explained, out, layer=layer, head=head)
+        elif form == "json":
+            from minigte.explain_files import json_parts
+
+            out.writelines(part.encode() for part in json_parts(explained))
+            out.write(b"\n")
+        else:
+            from minigte.explain_page import page
+
+            out.write(page(explained, layer=layer, head=head).encode())
+    if output_path != STDIN:
+        click.echo(path)
 
 
 @cli.command(epilog=_examples("minigte download", "minigte download thenlper/gte-small"))

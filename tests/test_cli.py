@@ -376,3 +376,88 @@ def test_every_help_page_has_examples(run, command):
     page = succeeded(run(*command, "--help"))
     assert "Examples:\n" in page
     assert f"  minigte {' '.join(command)}" in page.partition("Examples:")[2]
+
+
+class TestExplain:
+    def test_a_page_under_its_default_name(self, run, tmp_path):
+        assert succeeded(run("explain", "the cat sat")) == "minigte-explain.html\n"
+        page = (tmp_path / "minigte-explain.html").read_text()
+        assert page.startswith("<!doctype html>")
+        assert '"text":"the cat sat"' in page
+        assert [path.name for path in tmp_path.iterdir()] == ["minigte-explain.html"]
+
+    def test_two_texts_to_stdout(self, run, tmp_path):
+        page = succeeded(run("explain", "the cat sat", "a dog", "-o", "-"))
+        assert page.startswith("<!doctype html>")
+        assert '"by_layer":[' in page
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("args", [("--json",), ("-o", "minigte-explain.json")])
+    def test_json_holds_every_number(self, run, folder, tmp_path, args):
+        assert succeeded(run("explain", "the cat sat", *args)) == "minigte-explain.json\n"
+        got = json.loads((tmp_path / "minigte-explain.json").read_text())
+        trace = Embedder(folder).explain("the cat sat")
+        assert (got["text"], got["tokens"], got["input_ids"]) == (
+            "the cat sat",
+            list(trace.tokens),
+            list(trace.input_ids),
+        )
+        np.testing.assert_array_equal(np.array(got["vector"], np.float32), trace.vector)
+        assert list(got["stages"]) == list(trace)
+        for name, stage in got["stages"].items():
+            values = np.array(stage["values"], np.float32)
+            np.testing.assert_array_equal(values, trace[name])
+            assert stage["shape"] == list(values.shape)
+            assert (stage["where"], stage["source"]) == (trace.stage(name).where, trace.stage(name).source)
+
+    def test_json_of_two_texts(self, run, folder):
+        got = json.loads(succeeded(run("explain", "the cat sat", "a dog", "--json", "-o", "-")))
+        want = Embedder(folder).explain_similarity("the cat sat", "a dog")
+        assert got["score"] == want.score
+        np.testing.assert_array_equal(got["pairs"], want.pairs)
+        np.testing.assert_array_equal(got["by_layer"], want.by_layer)
+        assert got["b"]["text"] == "a dog"
+        assert list(got["a"]["stages"]) == list(want.a)
+
+    @pytest.mark.parametrize("texts", [["the cat $sat$ on"], ["the cat", "a dog"]])
+    def test_png(self, run, tmp_path, texts):
+        pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+        assert succeeded(run("explain", "--png", "--layer", "1", *texts)) == "minigte-explain.png\n"
+        assert (tmp_path / "minigte-explain.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_png_without_matplotlib(self, run, tmp_path):
+        (tmp_path / "matplotlib.py").write_text("raise ImportError('absent')")
+        process = run("explain", "--png", "a", env={"PYTHONPATH": str(tmp_path)})
+        assert "pip install 'minigte[plot]'" in failed(process)
+        assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["matplotlib.py"]
+
+    def test_prompts_and_truncation(self, run):
+        got = json.loads(succeeded(run("explain", "--prompt", "query ", "the cat", "--json", "-o", "-")))
+        assert got["text"] == "query the cat"
+        process = run("explain", "dog " * 100)
+        assert process.returncode == 0
+        assert "1 of 1 texts have more than 32 tokens" in process.stderr.decode()
+
+    @pytest.mark.parametrize(
+        ("args", "message"),
+        [
+            (("--layer", "2", "a"), "--layer must be from 0 to 1, not 2"),
+            (("--head", "5", "a"), "--head must be from 0 to 4, not 5"),
+            (("--prompt-name", "nonsense", "a"), "unknown prompt_name"),
+            (("-o", "no/such/folder.html", "a"), "cannot write no/such/folder.html"),
+        ],
+    )
+    def test_errors_leave_nothing_behind(self, run, tmp_path, args, message):
+        assert message in failed(run("explain", *args))
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("args", [(), ("a", "b", "c"), ("--json", "--png", "a")])
+    def test_wrong_calls(self, run, args):
+        process = run("explain", *args)
+        assert process.returncode == 2
+        assert "Traceback" not in process.stderr.decode()
+
+    def test_an_error_keeps_what_was_there(self, run, tmp_path):
+        (tmp_path / "minigte-explain.html").write_text("mine")
+        failed(run("explain", "--layer", "9", "a"))
+        assert (tmp_path / "minigte-explain.html").read_text() == "mine"

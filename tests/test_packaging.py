@@ -49,7 +49,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     assert process.returncode == 0, process.stderr
     with zipfile.ZipFile(next(tmp_path.glob("minigte-*.whl"))) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == {path.relative_to(ROOT).as_posix() for path in [*MODULES, PACKAGE / "py.typed"]}
+    assert names == {
+        path.relative_to(ROOT).as_posix()
+        for path in [*MODULES, PACKAGE / "py.typed", PACKAGE / "explain.html"]
+    }
 
 
 def test_the_public_names_exist():
