@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ test-page: .venv-page/installed  ## test the page of `minigte explain` in a head
 screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py
 
+test-restricted: .venv-restricted/installed  ## run minigte in every place of docs/restricted.md (needs root)
+	@.venv-restricted/bin/python -m pytest tests/restricted
+
+restricted-docs: .venv-restricted/installed  ## the same, and write what was seen into docs/restricted.md
+	@.venv-restricted/bin/python -m pytest tests/restricted --write-docs
+
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
@@ -58,7 +64,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-restricted .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -94,6 +100,15 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing Jupyter into .venv-notebooks ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,notebooks,test]'
+	@touch $@
+
+# mmdebstrap makes a root file system of Debian's newest Python; without it that test is skipped.
+.venv-restricted/installed: pyproject.toml
+	@echo "installing minigte and uv into .venv-restricted ..." >&2
+	@command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-get -qq install -y mmdebstrap > /dev/null; } || \
+		echo "mmdebstrap is not here, and apt-get cannot install it: no test of Debian's newest Python" >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test]' uv
 	@touch $@
 
 # torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs.

@@ -6,6 +6,7 @@ This is the one door to ``minigte.engine``, and it is imported only when it is u
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -15,12 +16,13 @@ import numpy.typing as npt
 from minigte.batching import Batch
 from minigte.config import Config
 from minigte.errors import InputError, MissingDependencyError
-from minigte.models import bert
+from minigte.models import ARCHITECTURES, bert
 
 Float32 = npt.NDArray[np.float32]
 
 BACKENDS = ("auto", "numpy", "numba")
-DTYPES = ("float32", "bfloat16", "int8")
+BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # of a packed weight
+DTYPES = tuple(BYTES)
 
 
 class Backend(Protocol):
@@ -91,9 +93,22 @@ def numba_missing() -> str | None:
     """Why Numba cannot be used here, or None."""
     try:
         import numba
-    except ImportError as error:  # not installed, or not for this NumPy
+    except (ImportError, OSError) as error:  # not installed, not for this NumPy, its library is refused
         return f"it cannot be imported ({error})"
     return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
+
+
+def memory_needed(backend: str, config: Config, dtype: str) -> int:
+    """Bytes of a model's arrays while it is loaded: all in float32, and an engine's packed copies."""
+    architecture, encoder = ARCHITECTURES[config.model_type], config.encoder
+
+    def count(parameters: Iterable[bert.Parameter]) -> int:
+        return sum(math.prod(getattr(encoder, axis) for axis in row.shape) for row in parameters)
+
+    linear = (row for row in architecture.LAYER_PARAMETERS if len(row.shape) == 2)
+    packed = 0 if backend == "numpy" else BYTES[dtype] * count(linear)
+    layer = 4 * count(architecture.LAYER_PARAMETERS) + packed
+    return 4 * count(architecture.EMBEDDING_PARAMETERS) + encoder.num_hidden_layers * layer
 
 
 def load_backend(

@@ -100,7 +100,10 @@ def _own(stored: npt.NDArray[Any]) -> Float32:
 
     An engine packs most weights and drops them, and malloc would keep what is freed: 80 MB of gte-small.
     """
-    pages = mmap.mmap(-1, max(1, stored.size * 4), **PRIVATE)
+    try:
+        pages = mmap.mmap(-1, max(1, stored.size * 4), **PRIVATE)
+    except OSError as error:
+        raise MemoryError(f"no memory for {stored.size * 4} bytes of weights ({error.strerror})") from error
     array: Float32 = np.frombuffer(pages, np.float32, stored.size).reshape(stored.shape)
     array[...] = stored
     return array

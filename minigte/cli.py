@@ -62,8 +62,11 @@ def main() -> None:
         code = 141
     except KeyboardInterrupt:
         code = 130
-    except MemoryError:
-        click.echo("minigte: error: out of memory: try a smaller --batch-size", err=True)
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        click.echo(
+            f"minigte: error: out of memory{detail}: try --dtype int8, or a smaller --batch-size", err=True
+        )
         code = 1
     except OSError as error:
         click.echo(f"minigte: error: {error.filename or 'stdout'}: {error.strerror or error}", err=True)

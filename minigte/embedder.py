@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minigte.backend import choose_backend, load_backend
+from minigte.backend import choose_backend, load_backend, memory_needed
 from minigte.batching import as_list, chunks, pack
 from minigte.checkpoint import count_parameters, load_weights
 from minigte.config import read_config, read_prompts
 from minigte.errors import CheckpointError, InputError
+from minigte.limits import require_memory
 from minigte.pooling import normalize, pool
 from minigte.precision import PRECISIONS, quantize_embeddings
 from minigte.progress import progress_bar
@@ -86,6 +87,8 @@ class Embedder:
         self.max_seq_length = max_seq_length or limit
         self.truncate_dim = self._check_truncate_dim(truncate_dim)
         self.tokenizer = Tokenizer(self.source.folder, self.config, self.max_seq_length)
+        needed = memory_needed(self.backend_name, self.config, dtype)
+        require_memory(needed, f"{self.source.name} in {dtype}", "use dtype='int8' or a smaller model")
         weights = load_weights(self.source.folder, self.config)
         self.num_parameters = count_parameters(weights)
         self._weights = weights if self.backend_name == "numpy" else None  # an engine packs its own

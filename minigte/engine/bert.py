@@ -23,8 +23,9 @@ from minigte.engine.jit import entry, kernel
 from minigte.engine.matmul import Matrix, linear, pack, padded
 from minigte.engine.rowwise import ACTIVATIONS, LINEAR, LOG2_E, RESIDUAL, convert, layer_norm
 from minigte.engine.simd import ALIGNMENT, LANES, PANEL, TILE_ROWS, address
-from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point, share, usable_cores
+from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point, share
 from minigte.errors import InputError
+from minigte.limits import usable_cores
 from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
 
 Float32 = npt.NDArray[np.float32]

@@ -33,6 +33,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 import minigte
+from minigte.limits import require_memory
+
+COMPILING = 160 << 20  # bytes that LLVM may take beside what is there: measured, with some to spare
 
 # error_model "numpy": division by zero gives inf, without a check. No fast-math flag: see simd.py.
 kernel = numba.njit(nogil=True, error_model="numpy")
@@ -82,6 +85,7 @@ class _KernelCache:
                     )
                 except Exception:  # absent, unreadable or damaged: all the same
                     continue
+        require_memory(COMPILING, "compiling the kernels", "run 'minigte warmup' where there is more")
         print(
             "minigte: compiling its kernels for this processor, once (some seconds)",
             file=sys.stderr,

@@ -1,4 +1,4 @@
-"""Threads that share one forward pass, and how many of them make sense.
+"""Threads that share one forward pass.
 
 Every member of a team runs the same kernel on its own share and waits for the others at barriers, inside
 compiled code, without the GIL. The caller leads; helpers are Python threads that may come late, or never
@@ -10,12 +10,10 @@ can hang.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
@@ -190,38 +188,3 @@ def _dismiss(jobs: SimpleQueue[Job | None], threads: list[Thread]) -> None:
     for thread in threads:
         if thread.is_alive() and thread is not threading.current_thread():
             thread.join()
-
-
-def usable_cores() -> int:
-    """How many cores this process may really use: its affinity, and its cgroup's CPU quota rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _cgroup_quota())))
-
-
-def _cgroup_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """The CPU quota in cores: the smallest among the process's control group and those around it."""
-    quota = math.inf
-    with contextlib.suppress(OSError, ValueError):
-        for line in proc.read_text().splitlines():
-            _, controllers, name = line.split(":", 2)
-            if controllers == "":  # version 2
-                base = root
-            elif "cpu" in controllers.split(","):  # version 1
-                base = root / "cpu"
-            else:
-                continue
-            group = base / name.lstrip("/")
-            while group.is_relative_to(base):
-                quota = min(quota, _quota_of(group))
-                group = group.parent
-    return quota
-
-
-def _quota_of(group: Path) -> float:
-    with contextlib.suppress(OSError, ValueError):
-        limit, period = (group / "cpu.max").read_text().split()
-        return math.inf if limit == "max" else int(limit) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        limit = (group / "cpu.cfs_quota_us").read_text()
-        return int(limit) / int((group / "cpu.cfs_period_us").read_text()) if int(limit) > 0 else math.inf
-    return math.inf

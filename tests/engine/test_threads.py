@@ -244,30 +244,3 @@ def test_barrier_keeps_members_in_step() -> None:
     for helper in helpers:
         helper.join()
     assert not seen
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, float("inf")),
-        ({"cpu.max": "max 100000"}, float("inf")),
-        ({"cpu.max": "150000 100000"}, 1.5),
-        ({"cpu.max": "max 100000", "a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, 4),
-        ({"cpu.max": "50000 100000", "a/b/cpu.max": "400000 100000"}, 0.5),
-        ({"cpu/a/cpu.cfs_quota_us": "300000", "cpu/a/cpu.cfs_period_us": "100000"}, 3),
-        ({"cpu/a/b/cpu.cfs_quota_us": "-1", "cpu/a/b/cpu.cfs_period_us": "100000"}, float("inf")),
-        ({"a/cpu.max": "nonsense"}, float("inf")),
-    ],
-)
-def test_cgroup_quota(files: dict[str, str], cores: float, tmp_path: Path) -> None:
-    for name, text in files.items():
-        file = tmp_path / "fs" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
-    proc = tmp_path / "cgroup"
-    proc.write_text("5:cpu,cpuacct:/a/b\n4:memory:/x\n0::/a/b\n")
-    assert team._cgroup_quota(proc, tmp_path / "fs") == cores
-
-
-def test_usable_cores_is_at_least_one() -> None:
-    assert 1 <= team.usable_cores() <= (team.os.cpu_count() or 1)

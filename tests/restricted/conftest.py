@@ -1,0 +1,110 @@
+"""Places in which others fail: each test runs one command of docs/restricted.md and looks at what it did.
+
+``--write-docs`` writes the rows of the tests that ran, with what was seen. Without it, a row that the page
+does not show, or shows with another command, is a failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "restricted.md"
+BEGIN, END = "<!-- places: written by tests/restricted -->\n", "<!-- end of places -->\n"
+HEAD = "| place | command | seen |\n|---|---|---|\n"
+NOT_HERE = 77  # what the launchers answer where the kernel refuses them
+LONGEST = 300  # characters of an output that a row shows
+
+Place = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the page's table."""
+
+    place: str
+    command: str
+    seen: str
+
+    def __str__(self) -> str:
+        command, seen = (text.replace("|", "\\|").replace("\n", " ") for text in (self.command, self.seen))
+        return f"| {self.place} | `{command}` | `{seen}` |\n"
+
+
+rows: list[Row] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="write what was seen into docs/restricted.md")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the rows of the tests that ran; those of other tests stay as they are."""
+    if session.config.getoption("--write-docs") and not session.testsfailed:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        table, _, after = rest.partition(END)
+        lines = {line.split(" | ")[0]: line for line in table.splitlines() if line.startswith("| ")}
+        lines |= {str(row).split(" | ")[0]: str(row) for row in rows}
+        lines.pop("| place", None)
+        body = "\n".join(line.strip() for line in lines.values())
+        PAGE.write_text(f"{before}{BEGIN}\n{HEAD}{body}\n\n{END}{after}", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Skips where this user, or this kernel, may not make namespaces."""
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "--pid", "--fork", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if os.geteuid() or done.returncode:
+        pytest.skip(f"needs root and namespaces: {done.stderr.strip() or 'this user is not root'}")
+
+
+@pytest.fixture
+def place(root: None, gte_small: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """place(name, command) runs the command with bash, gives what it did, and keeps it as a row."""
+
+    def place(name: str, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+            "MODEL": str(gte_small.resolve()),
+            "TMP": str(tmp_path),
+            "HOME": str(tmp_path),
+            **{key: value for key, value in os.environ.items() if key.startswith(("OPENBLAS_", "PIP_"))},
+            **variables,
+        }
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        if done.returncode == NOT_HERE:
+            pytest.skip(done.stderr.strip())
+        said = [line for line in done.stderr.splitlines() if "%|" not in line]  # but for progress bars
+        seen = " ".join([*done.stdout.split(), *said[-2:]]).replace(str(tmp_path), "$TMP")
+        seen = seen.replace(environment["MODEL"], "$MODEL")
+        rows.append(Row(name, command, seen if len(seen) <= LONGEST else seen[:LONGEST] + "..."))
+        if not request.config.getoption("--write-docs"):
+            shown = str(Row(name, command, "")).rpartition("| ``")[0]
+            assert shown in PAGE.read_text(encoding="utf-8"), (
+                "docs/restricted.md lacks it: make restricted-docs"
+            )
+        return done
+
+    return place

@@ -1,0 +1,118 @@
+"""Nothing can be written, nobody knows the user, system calls are refused, files lie where they seldom do."""
+
+import pytest
+
+
+def first_vector(done, engine="numba float32"):
+    """Whether the last line is that of a right first vector."""
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert all(line.startswith(f"0.8669 ({engine}") for line in lines if line.startswith("0.")), lines
+    assert lines[-1].startswith("0.8669"), lines
+
+
+def test_read_only(place):
+    done = place(
+        "every file system read-only, /tmp and /dev/shm too",
+        "tests/restricted/readonly.sh python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+    assert "stays writable" not in done.stderr
+
+
+def test_nowhere_for_kernels(place):
+    done = place(
+        "the same, with no kernels compiled before, no HOME, no TMPDIR",
+        "cp -r minigte $TMP/minigte && find $TMP/minigte -name '*.kernel' -delete && "
+        "PYTHONPATH=$TMP TMPDIR=/nowhere tests/restricted/readonly.sh env -u HOME "
+        "python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+    assert done.stderr == "minigte: compiling its kernels for this processor, once (some seconds)\n"
+
+
+def test_no_room_for_the_result(place):
+    done = place(
+        "a result that cannot be written",
+        "tests/restricted/readonly.sh minigte embed --model $MODEL --output $TMP/vectors.npy hello",
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("/vectors.npy: Read-only file system\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_stranger(place):
+    done = place(
+        "a user id that /etc/passwd does not know, no HOME, no capabilities",
+        "tests/restricted/stranger.sh python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_bare(place, backend):
+    done = place(
+        f"a container without network, /proc and /sys; {backend}",
+        f"tests/restricted/bare.sh python tests/restricted/first_vector.py $MODEL float32 {backend}",
+    )
+    first_vector(done, backend)
+
+
+def test_seccomp(place):
+    done = place(
+        "a seccomp filter against sockets, namespaces, tracing, memfd, membarrier, clone3 and more",
+        "python tests/restricted/seccomp.py python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+
+
+def test_no_executable_memory(place):
+    done = place(
+        "no memory may become executable (MemoryDenyWriteExecute): Numba cannot work, NumPy does",
+        "python tests/restricted/mdwe.py python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done, "numpy float32")
+
+
+def test_flags(place):
+    done = place(
+        "python -I, -O, -OO, -B, -W error",
+        'for flag in -I -O -OO -B "-W error"; do '
+        "python $flag tests/restricted/first_vector.py $MODEL || exit; done",
+    )
+    first_vector(done)
+    assert len(done.stdout.splitlines()) == 5
+
+
+def test_zipped(place):
+    done = place(
+        "minigte in a zip file",
+        "python -m zipfile -c $TMP/minigte.zip minigte/ && PYTHONPATH=$TMP/minigte.zip python -c "
+        "'import minigte; print(minigte.__file__)' && "
+        "PYTHONPATH=$TMP/minigte.zip python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+    assert done.stdout.splitlines()[0].endswith("minigte.zip/minigte/__init__.py")
+
+
+def test_size(place):
+    done = place(
+        "pip install --target without Numba, and the weights: AWS Lambda allows 250 MB unzipped",
+        "uv pip install --quiet --target $TMP/lambda --no-deps . numpy tokenizers safetensors && "
+        "cp -rL $MODEL $TMP/lambda/gte-small && du -sm --apparent-size $TMP/lambda && "
+        "PYTHONPATH=$TMP/lambda tests/restricted/stranger.sh "
+        "python -S tests/restricted/first_vector.py $TMP/lambda/gte-small",
+    )
+    first_vector(done, "numpy float32")
+    assert int(done.stdout.split()[0]) < 250
+
+
+def test_no_openmp_and_no_tbb(place):
+    done = place(
+        "no libgomp, no TBB: what is loaded after a first vector",
+        "python -c 'import sys, runpy; sys.argv[1:] = [sys.argv[1]]; "
+        'runpy.run_path("tests/restricted/first_vector.py"); maps = open("/proc/self/maps").read(); '
+        'print([name for name in ("libgomp", "libiomp", "libtbb", "libomp") if name in maps])\' $MODEL',
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("\n[]\n")

@@ -1,0 +1,71 @@
+"""Half a core and little memory, by control group."""
+
+import json
+
+import numpy as np
+import pytest
+
+DOCUMENTS = 3633
+
+
+@pytest.fixture
+def nfcorpus(tmp_path):
+    from conftest import ROOT
+
+    corpus = ROOT.parent / "shared" / "data" / "mteb" / "NFCorpus" / "corpus.jsonl"
+    if not corpus.exists():
+        pytest.skip("NFCorpus is not here: ../shared/data/mteb/NFCorpus/corpus.jsonl")
+    with corpus.open() as lines, (tmp_path / "nfcorpus.jsonl").open("w") as out:
+        for document in map(json.loads, lines):
+            out.write(
+                json.dumps({"id": document["_id"], "text": f"{document['title']} {document['text']}"}) + "\n"
+            )
+
+
+def test_half_a_core_and_512_mb(place, nfcorpus, tmp_path):
+    done = place(
+        "half a core and 512 MB: int8 embeds NFCorpus, 3,633 documents",
+        "python tests/restricted/cgroup.py --cores 0.5 --memory 512M minigte embed --model $MODEL "
+        "--dtype int8 --truncation ignore --input $TMP/nfcorpus.jsonl --output $TMP/vectors.npy && "
+        "python -c 'import numpy, sys; print(numpy.load(sys.argv[1]).shape)' $TMP/vectors.npy",
+    )
+    assert done.returncode == 0, done.stderr
+    vectors = np.load(tmp_path / "vectors.npy")
+    assert vectors.shape == (DOCUMENTS, 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "memory"), [("float32", "256M"), ("int8", "192M")])
+def test_too_little_memory(place, tmp_path, dtype, memory):
+    (tmp_path / "vectors.npy").write_bytes(b"what stood here before")
+    done = place(
+        f"{memory}B, too little for {dtype}: a clear MemoryError, no kill",
+        f"python tests/restricted/cgroup.py --memory {memory} minigte embed --model $MODEL --dtype {dtype} "
+        "--output $TMP/vectors.npy hello",
+    )
+    assert done.returncode == 1
+    error = f"gte-small in {dtype} needs about "
+    assert error in done.stderr
+    assert f"but its control group allows this process {memory[:-1]} MB: allow it more" in done.stderr
+    assert (tmp_path / "vectors.npy").read_bytes() == b"what stood here before"
+    assert list(tmp_path.glob(".vectors*")) == []
+
+
+def test_too_little_memory_to_compile(place):
+    done = place(
+        "256 MB, int8, and no kernels compiled before",
+        "cp -r minigte $TMP/minigte && find $TMP/minigte -name '*.kernel' -delete && PYTHONPATH=$TMP "
+        "python tests/restricted/cgroup.py --memory 256M minigte embed --model $MODEL --dtype int8 hello",
+    )
+    assert done.returncode == 1
+    assert "compiling the kernels needs about " in done.stderr
+    assert "run 'minigte warmup' where there is more" in done.stderr
+
+
+def test_address_space(place):
+    done = place(
+        "ulimit -v, 400 MB of addresses",
+        "prlimit --as=419430400 minigte embed --model $MODEL --dtype int8 hello",
+    )
+    assert done.returncode == 1
+    assert "but its limit of address space allows this process 400 MB: allow it more" in done.stderr
