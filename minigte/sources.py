@@ -156,11 +156,7 @@ def _from_hub(
     except errors.HFValidationError as error:
         raise ModelNotFoundError(f"{repository!r} is neither a folder nor a model's name: {error}") from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise ModelNotFoundError(
-            f"the Hugging Face Hub shows no {repository!r}"
-            + (f" at revision {revision!r}" if revision else "")
-            + ": check the name, or set HF_TOKEN if it is private"
-        ) from error
+        raise ModelNotFoundError(_not_shown(repository, revision)) from error
     except errors.EntryNotFoundError as error:
         if local_files_only:
             return None
@@ -170,6 +166,8 @@ def _from_hub(
     except Exception as error:  # its own classes, its HTTP client's and OSErrors: the Hub was not reached
         if local_files_only:
             return None
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise ModelNotFoundError(_not_shown(repository, revision)) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
             f"the Hugging Face Hub could not be reached for {repository} ({reason}): "
@@ -197,6 +195,13 @@ def _offline() -> bool:
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
+
+
+def _not_shown(repository: str, revision: str | None) -> str:
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"the Hugging Face Hub shows no {repository!r}{at}: check the name, or set HF_TOKEN if it is private"
+    )
 
 
 def _not_cached(repository: str) -> str:

@@ -4,9 +4,11 @@ The real clients, huggingface_hub and npm, talk to servers on the loopback. hugg
 environment when it is imported, so what uses it runs in processes of its own.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -120,6 +122,42 @@ class TestHub:
         kind, message = find(REPOSITORY, UNREACHABLE)
         assert kind == "DownloadError"
         assert f"the Hugging Face Hub could not be reached for {REPOSITORY} (" in message
+
+    @pytest.mark.parametrize(
+        ("status", "kind", "message"),
+        [
+            (401, "ModelNotFoundError", "or set HF_TOKEN if it is private"),
+            (500, "DownloadError", "set HF_ENDPOINT to a mirror within reach, or give the path of a copy"),
+            (503, "DownloadError", "set HF_ENDPOINT to a mirror within reach, or give the path of a copy"),
+        ],
+    )
+    def test_a_status(self, find, model, status, kind, message):
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            hub.status = {f"/{REPOSITORY}/resolve/main/config.json": status}
+            found = find(REPOSITORY, hub.url)
+        assert found[0] == kind
+        assert message in found[1]
+
+    def test_a_repository_without_a_model(self, find, model):
+        (model / "config.json").unlink()
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            kind, message = find(REPOSITORY, hub.url)
+        assert kind == "ModelNotFoundError"
+        assert message == f"{REPOSITORY!r} on the Hugging Face Hub has no config.json: it is no model"
+
+    def test_a_hub_that_never_answers(self, find):
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            kind, message = find(REPOSITORY, url, {"HF_HUB_ETAG_TIMEOUT": "1"})
+        assert kind == "DownloadError"
+        assert "timed out): set HF_ENDPOINT to a mirror within reach, or give the path of a copy" in message
+
+    def test_a_revision_is_pinned(self, find, model):
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            assert find(REPOSITORY, hub.url, revision=servers.COMMIT)[2] == servers.COMMIT
+        asked = [line for line in hub.requests if "/resolve/" in line]
+        assert asked
+        assert all(f"/resolve/{servers.COMMIT}/" in line for line in asked)
 
     def test_a_download_cut_in_half_leaves_nothing_that_looks_whole(self, find, model):
         with servers.Hub(REPOSITORY, model).running() as hub:
