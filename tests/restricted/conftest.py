@@ -74,6 +74,8 @@ def root() -> None:
 @pytest.fixture
 def place(root: None, gte_small: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """place(name, command) runs the command with bash, gives what it did, and keeps it as a row."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)  # pytest's own are closed to the strangers of stranger.sh
 
     def place(name: str, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {

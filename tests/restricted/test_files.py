@@ -87,9 +87,9 @@ def test_flags(place):
 def test_zipped(place):
     done = place(
         "minigte in a zip file",
-        "python -m zipfile -c $TMP/minigte.zip minigte/ && PYTHONPATH=$TMP/minigte.zip python -c "
-        "'import minigte; print(minigte.__file__)' && "
-        "PYTHONPATH=$TMP/minigte.zip python tests/restricted/first_vector.py $MODEL",
+        "python -m zipfile -c $TMP/minigte.zip minigte/ && export PYTHONPATH=$TMP/minigte.zip && "
+        "(cd $TMP && python -c 'import minigte; print(minigte.__file__)') && "
+        "python tests/restricted/first_vector.py $MODEL",
     )
     first_vector(done)
     assert done.stdout.splitlines()[0].endswith("minigte.zip/minigte/__init__.py")
