@@ -359,8 +359,10 @@ class Engine:
         self._check(input_ids, offsets)
         out = np.empty((len(input_ids), self._config.hidden_size), np.float32)
         count = math.ceil(len(input_ids) / UNIT_TOKENS)
+        texts = len(offsets) - 1
         inner = np.searchsorted(offsets, np.arange(1, count) * len(input_ids) / count)
-        cuts = [0, *np.unique(inner[(inner > 0) & (inner < len(offsets) - 1)]), len(offsets) - 1]
+        # Not np.unique: before Python 3.14 it aborts the process if that ends while a daemon thread is in it.
+        cuts = [0, *sorted(set(inner.tolist()) - {0, texts}), texts]
         for first, last in itertools.pairwise(cuts):
             rows = slice(offsets[first], offsets[last])
             completes = (batch, out) if last == cuts[-1] else None
