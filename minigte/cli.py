@@ -427,10 +427,10 @@ def warmup(dtypes: tuple[str, ...]) -> None:
     missing = numba_missing()
     if missing is not None:
         raise MissingDependencyError(f"warmup needs Numba, but {missing}")
-    from minigte.engine import jit
+    from minigte.engine import bert, jit
 
     for dtype in dtypes or DTYPES:
-        jit.warmup(dtype)
+        bert.warmup(dtype)
     directory = jit.cache_directory()
     if directory is None:
         raise OutputError("no directory that is safe and writable was found to keep kernels in")

@@ -51,9 +51,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def kernels() -> None:
     """Compile once, so that no command of a test says on stderr that it compiles."""
     if numba_missing() is None:
-        from minigte.engine import jit
+        from minigte.engine import bert
 
-        jit.warmup("float32")
+        bert.warmup("float32")
 
 
 @pytest.fixture(scope="session")

@@ -547,8 +547,11 @@ def allocate(config: Config, dtype: str, tokens: int, members: int) -> Scratch:
     )
 
 
-def run_tiny_model(dtype: str) -> None:
-    """One token through a model of almost no size: the kernels are the same for every size."""
+def warmup(dtype: str = "float32") -> None:
+    """Compile the kernels of ``dtype``, or load them from the cache.
+
+    One token goes through a model of almost no size: the kernels are the same for every size.
+    """
     config = Config(1, 1, 1, 1, 1, 1, 1, 1e-12)
 
     def ones(axes: tuple[str, ...]) -> Float32:

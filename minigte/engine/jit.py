@@ -48,13 +48,6 @@ def entry(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def warmup(dtype: str = "float32") -> None:
-    """Compile the kernels of ``dtype``, or load them from the cache, by running a tiny model."""
-    from minigte.engine import bert
-
-    bert.run_tiny_model(dtype)
-
-
 def cache_directory() -> Path | None:
     """The directory that newly compiled kernels go to; None if there is no safe and writable one."""
     for directory in _candidates():

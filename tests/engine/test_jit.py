@@ -165,9 +165,9 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
     script = f"""
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from minigte.engine import jit
+        from minigte.engine import bert, jit
         assert jit.__file__.startswith({str(archive)!r})
-        jit.warmup("int8")
+        bert.warmup("int8")
         print(jit.cache_directory())
     """
     first = run(script, HOME=str(tmp_path))
