@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from conftest import ROOT
+from servers import Hub
 
 from minigte import Embedder, InputError
 from minigte.manifest import find_known
@@ -317,6 +320,51 @@ def test_the_table_is_measured_resumed_and_written(tmp_path, tool, monkeypatch, 
     (tmp_path / "data" / "BIOSSES" / "test.tsv").write_text("1\tcat\tdog\n2\tmat\tdog\n3\tcats\tcat\n")
     tool.main([*command, "--runs", "float32", "--tasks", "BIOSSES"])  # other texts are measured anew
     assert "already" not in capsys.readouterr().err
+
+
+class DatasetHub(Hub):
+    """The Hub's other kind of repository; its addresses only say so in one more word."""
+
+    def reply(self, path):
+        return super().reply(path.replace("/api/datasets/", "/api/models/").replace("/datasets/", "/", 1))
+
+
+def download_and_measure(tmp_path, endpoint):
+    """`mteb_table.py --download` on BIOSSES, in a process that takes ``endpoint`` for the Hub."""
+    (tmp_path / "quality.md").write_text("")
+    code = f"""if True:
+        import sys; sys.path.insert(0, {str(ROOT / "tools")!r})
+        import mteb_table as tool
+        tool.ROOT = tool.Path({str(tmp_path)!r})
+        tool.RESULTS, tool.PAGE = tool.ROOT / "results", tool.ROOT / "quality.md"
+        tool.main("--download --tasks BIOSSES --runs float32 --models {tmp_path / "model"}".split())
+    """
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+
+
+def test_the_table_from_mtebs_own_downloads(tmp_path):
+    embedder = Embedder(tiny_model(tmp_path / "model"))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    keys = ("score", "sentence1", "sentence2")
+    rows = (json.dumps(dict(zip(keys, pair, strict=True))) for pair in PAIRS)
+    (repository / "test.jsonl").write_text("\n".join(rows))
+    dataset = mteb.get_task("BIOSSES").metadata.dataset
+    with DatasetHub(dataset["path"], repository, dataset["revision"]).running() as hub:
+        process = download_and_measure(tmp_path, hub.url)
+    assert process.returncode == 0, process.stderr
+    measured = json.loads((tmp_path / "results" / "model.json").read_text())["results"]["BIOSSES"]["float32"]
+    assert measured["score"] == pytest.approx(100 * cosine_spearman(embedder, PAIRS), abs=1e-4)
+    assert measured["of"]["texts"] == f"{dataset['path']} at {dataset['revision']}"
+
+
+def test_a_download_that_fails_is_named(tmp_path):
+    tiny_model(tmp_path / "model")
+    process = download_and_measure(tmp_path, "http://127.0.0.1:9")  # nobody listens there
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith("mteb_table.py: mteb could not download BIOSSES (")
 
 
 @pytest.mark.parametrize(
