@@ -96,8 +96,8 @@ def cli() -> None:
     """Text embeddings with gte-small and its family of BERT models, on the CPU."""
 
 
-def _model_options(command: Command) -> Command:
-    """Options of every command that loads a model; they arrive together in ``model_options``."""
+def _source_options(command: Command) -> Command:
+    """Options of every command that loads a model: which, and how far it reads and writes."""
     for option in reversed(
         (
             click.option(
@@ -118,6 +118,16 @@ def _model_options(command: Command) -> Command:
                 "--max-seq-length", type=int, help="Cut texts to fewer tokens than the model reads."
             ),
             click.option("--truncate-dim", type=int, help="Keep only the first components of each vector."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _model_options(command: Command) -> Command:
+    """These and how it computes; they arrive together in ``model_options``."""
+    for option in reversed(
+        (
             click.option(
                 "--dtype",
                 type=click.Choice(DTYPES),
@@ -136,7 +146,7 @@ def _model_options(command: Command) -> Command:
         )
     ):
         command = option(command)
-    return command
+    return _source_options(command)
 
 
 def _input_options(command: Command) -> Command:
@@ -349,11 +359,13 @@ EXPLAIN_FORMATS = ("html", "json", "png")
 @click.option(
     "--png", "as_png", is_flag=True, help="A plain picture of one head, or of two texts' token pairs."
 )
-@click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Shown first.")
-@click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Shown first.")
+@click.option(
+    "--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Which to show first."
+)
+@click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Which to show first.")
 @click.option("--prompt", help="Put this text in front of each text.")
 @click.option("--prompt-name", help="Put the model's prompt of this name in front of each text.")
-@_model_options
+@_source_options
 def explain(
     texts: tuple[str, ...],
     output_path: str | None,
@@ -380,7 +392,7 @@ def explain(
     path = Path(output_path or f"minigte-explain.{form}")
     if output_path == STDIN and form == "png" and sys.stdout.isatty():
         raise click.UsageError("a PNG on a terminal is no use: name a file with --output")
-    embedder = Embedder(**model_options)
+    embedder = Embedder(**model_options, backend="numpy")  # what explains is the reference
     encoder = embedder.config.encoder
     for name, value, count in (
         ("layer", layer, encoder.num_hidden_layers),

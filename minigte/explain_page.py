@@ -45,7 +45,7 @@ def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -
     template = TEMPLATE.read_text(encoding="utf-8")
     values = {
         "title": html.escape(f"{traces[0].text:.60} – minigte explain"),
-        "model": html.escape(traces[0].model),
+        "model": html.escape(Path(traces[0].model).name),  # of a folder its name, not its place
         "version": minigte.__version__,
         "style-hash": _hash(template, "style"),
         "script-hash": _hash(template, "script"),

@@ -1,4 +1,4 @@
-"""README.md is true: its Python and its commands run, and print what it says they print."""
+"""README.md, and docs/explain.md, are true: their Python and their commands run, and print what is shown."""
 
 import importlib
 import json
@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = pages.blocks(ROOT / "README.md")
 
 pytestmark = pytest.mark.usefixtures("model_by_name")
 
@@ -27,10 +26,11 @@ def test_python():
     assert differences == ""
 
 
-def test_console(tmp_path):
-    shown = "".join(block for kind, block in BLOCKS if kind == "console")
+@pytest.mark.parametrize(("page", "least"), [("README.md", 6), ("docs/explain.md", 2)])
+def test_console(tmp_path, page, least):
+    shown = "".join(block for kind, block in pages.blocks(ROOT / page) if kind == "console")
     commands = re.findall(r"^\$ (.*)$", shown, re.MULTILINE)
-    assert len(commands) > 5
+    assert len(commands) >= least
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = ""
     for command in commands:
