@@ -260,7 +260,7 @@ class Embedder:
 
         The reference computes it in float32, whatever the backend: ``vector`` is that of ``encode`` with
         backend="numpy". The engine keeps its weights packed, so they are read from the folder again and
-        dropped at the end (gte-small: 0.1 s, 133 MB); with backend="numpy" they are there. The arguments
+        dropped at the end (gte-small: 0.3 s, 133 MB); with backend="numpy" they are there. The arguments
         are those of ``encode``.
         """
         from minigte.explain import Text, trace
