@@ -39,10 +39,17 @@ def test_gte_small_has_the_scores_of_its_card(tool, run):
     assert far == {}
 
 
-def test_classification_is_that_of_transformers_and_near_the_card(tool):
-    for model, published in tool.PUBLISHED.items():
+def test_classification_is_that_of_transformers(tool):
+    for model in tool.PUBLISHED:
         for name, runs in tool.read_results(model).items():
             if "transformers" in runs:
                 assert abs(runs["float32"]["score"] - runs["transformers"]["score"]) <= 0.05, name
-                noise = math.sqrt(2) * tool.standard_error(runs["float32"])  # both means are of ten draws
-                assert abs(runs["float32"]["score"] - published[name]) <= 3 * noise, name
+
+
+def test_classification_is_within_chance_of_what_was_published(tool):
+    for model, published in tool.PUBLISHED.items():
+        for name in tool.CLASSIFICATION:
+            measured = tool.read_results(model).get(name, {}).get(tool.CLASSIFIED[model])
+            if measured is not None:
+                chance = math.sqrt(2) * tool.standard_error(measured)  # both are means of ten draws
+                assert abs(measured["score"] - published[name]) <= 2 * chance, (model, name)

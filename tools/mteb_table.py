@@ -25,6 +25,7 @@ It needs `pip install 'minigte[mteb]'`; `make quality` makes the environment and
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -43,6 +44,7 @@ sys.path[:0] = [str(ROOT)]
 
 import minigte  # noqa: E402
 from minigte import Embedder, InputError, MinigteError  # noqa: E402
+from minigte.backend import DTYPES  # noqa: E402
 from minigte.checkpoint import find_weights  # noqa: E402
 from minigte.files import replacing, sha256_of  # noqa: E402
 
@@ -72,6 +74,7 @@ RUNS: Mapping[str, Sequence[str] | None] = {
     "int8": None,
     "bfloat16": None,
     "transformers": CLASSIFICATION,  # the same draws of training texts, encoded by transformers
+    "no norm": CLASSIFICATION,  # vectors before the L2 norm, which a classifier tells from those after it
     "numpy": ("BIOSSES", "STSBenchmark", "AmazonCounterfactualClassification", "STS13"),
 }
 
@@ -102,6 +105,8 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
         "TwitterURLCorpus": 84.702,
     },
 }
+# What the published classification scores are of: gte-small's card has them of vectors before the L2 norm.
+CLASSIFIED = {"thenlper/gte-small": "no norm", "sentence-transformers/all-MiniLM-L6-v2": "float32"}
 METRICS = {
     "cosine_spearman": "Spearman of cosine",
     "max_ap": "average precision",
@@ -267,8 +272,10 @@ def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]
     """What mteb evaluates, its ``encode_kwargs``, and the versions of what computes."""
     from minigte.integrations.mteb import EmbedderWrapper
 
-    plain = run in ("numpy", "transformers")
-    embedder = Embedder(model, dtype="float32" if plain else run, backend="numpy" if plain else "numba")
+    dtype = run if run in DTYPES else "float32"
+    embedder = Embedder(model, dtype=dtype, backend="numpy" if run in ("numpy", "transformers") else "numba")
+    if run == "no norm":
+        embedder.config = dataclasses.replace(embedder.config, normalize=False)
     weights = find_weights(embedder.source.folder)
     assert weights is not None  # the Embedder has read them
     computed = {"weights": sha256_of(weights)}
@@ -397,6 +404,23 @@ def beside(measured: Mapping[str, Any] | None, published: float | None) -> str:
     )
 
 
+def classification_table(
+    results: Mapping[str, Mapping[str, Any]], published: Mapping[str, float], compared: str
+) -> str:
+    """Scores that depend on draws; the one that is ``compared`` has its distance from the published score."""
+    columns = ("float32", "bfloat16", "int8", "no norm", "transformers")
+    rows = [
+        [
+            name,
+            f"{published[name]:.3f}" if name in published else "",
+            *(beside(runs.get(run), published.get(name) if run == compared else None) for run in columns),
+            f"{standard_error(runs[compared]):.2f}" if compared in runs else "",
+        ]
+        for name, runs in results.items()
+    ]
+    return table(["task", "published", *columns, "chance"], rows)
+
+
 def section(model: str, results: Results) -> str:
     """One model's tables."""
     published = PUBLISHED.get(model, {})
@@ -411,39 +435,11 @@ def section(model: str, results: Results) -> str:
         for name, runs in exact.items()
     ]
     parts = [f"## {model}", table(["task", "published", "float32", "bfloat16", "int8"], rows)]
-    rows = [
-        [
-            name,
-            f"{published[name]:.2f}" if name in published else "",
-            f"{runs['float32']['score']:.2f} ± {standard_error(runs['float32']):.2f}"
-            if "float32" in runs
-            else "",
-            *(
-                f"{runs[run]['score']:.2f}" if run in runs else "not measured"
-                for run in ("bfloat16", "int8", "transformers")
-            ),
-            f"{runs['float32']['score'] - runs['transformers']['score']:+.3f}"
-            if {"float32", "transformers"} <= runs.keys()
-            else "",
-        ]
-        for name, runs in drawn.items()
-    ]
-    if rows:
+    if drawn:
         parts += [
-            "Accuracy over ten draws of training texts, ± the standard error of that mean; "
-            "transformers in float32 has the same draws:",
-            table(
-                [
-                    "task",
-                    "published",
-                    "float32",
-                    "bfloat16",
-                    "int8",
-                    "transformers",
-                    "float32 - transformers",
-                ],
-                rows,
-            ),
+            "Accuracy over ten draws of training texts. *No norm* is float32 before the L2 norm; "
+            "transformers computes in float32; *chance* is the standard error of a mean of ten draws:",
+            classification_table(drawn, published, CLASSIFIED.get(model, "float32")),
         ]
     rows = [
         [name, f"{runs['float32']['score']:.5f}", f"{runs['numpy']['score']:.5f}"]
