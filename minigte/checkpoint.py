@@ -7,6 +7,7 @@ Values may be float32, float16 or bfloat16; names may carry the prefix ``bert.``
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import safetensors
 
 from minigte.config import Config, read_json
 from minigte.errors import CheckpointError, ConfigError
+from minigte.files import sha256_of
 from minigte.models import ARCHITECTURES, bert
 
 Float32 = npt.NDArray[np.float32]
@@ -77,6 +79,16 @@ def count_parameters(weights: bert.Weights) -> int:
 def find_weights(folder: Path) -> Path | None:
     """The file that ``load_weights`` would read, or None."""
     return next((folder / name for name in (SAFETENSORS, INDEX, *ONNX) if (folder / name).exists()), None)
+
+
+def model_sha256(folder: Path) -> str:
+    """One sha256 over a model folder's weights, configuration and tokenizer files."""
+    files = {*folder.glob("*.json"), *folder.glob("*/config.json"), *folder.glob("model-*.safetensors")}
+    weights = find_weights(folder)
+    if weights is not None:
+        files.update(weights.parent.glob(weights.name + "*"))  # an ONNX export may have a second file
+    hashes = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in sorted(files)]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def save_safetensors(tensors: Mapping[str, Float32], path: Path) -> None:

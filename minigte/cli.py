@@ -17,19 +17,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import click
 import numpy as np
 
 import minigte
 from minigte.backend import BACKENDS, DTYPES, numba_missing
-from minigte.checkpoint import find_weights
+from minigte.checkpoint import find_weights, model_sha256
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MinigteError, MissingDependencyError, ModelNotFoundError, OutputError
-from minigte.files import replacing, sha256_of
-from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, open_writer, read_records
+from minigte.files import sha256_of
+from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, output_of, read_records
 from minigte.sources import DEFAULT_MODEL, cache_directory, find_model
+from minigte.unfinished import Unfinished
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -175,6 +176,7 @@ def _input_options(command: Command) -> Command:
         "minigte embed 'hello world'",
         "minigte embed --input texts.txt --output vectors.npy",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet",
+        "minigte embed --input corpus.jsonl --column body --output vectors.parquet --resume",
         "cat queries.txt | minigte embed --prompt 'query: ' > vectors.jsonl",
     )
 )
@@ -184,6 +186,7 @@ def _input_options(command: Command) -> Command:
 @click.option(
     "--output-format", type=click.Choice(OUTPUT_FORMATS), help="By default the output's suffix tells."
 )
+@click.option("--resume", is_flag=True, help="Go on where an earlier run to the same output was ended.")
 @click.option("--prompt", help="Put this text in front of each text.")
 @click.option("--prompt-name", help="Put the model's prompt of this name in front of each text.")
 @click.option("--batch-size", type=int, default=256, show_default=True, help="Texts in one forward pass.")
@@ -210,6 +213,7 @@ def embed(
     input_path: str | None,
     output_path: str | None,
     output_format: str | None,
+    resume: bool,
     precision: str,
     progress: bool | None,
     input_format: str | None,
@@ -222,7 +226,14 @@ def embed(
     truncation: str,
     **model_options: Any,
 ) -> None:
-    """Embed TEXTS, a file, or stdin; write one vector a text, with its id."""
+    """Embed TEXTS, a file, or stdin; write one vector a text, with its id.
+
+    The output appears under its name when it is whole. Until then what is done is kept beside it, in
+    OUTPUT.unfinished: if the run is ended before, even by a power cut, the same command with --resume goes
+    on from there, to the same file, byte for byte.
+    """
+    if resume and output_path is None:
+        raise click.UsageError("--resume needs the --output that is to be resumed")
     if texts and input_path:
         raise click.UsageError("give TEXTS or --input, not both")
     if not texts and input_path is None and sys.stdin.isatty():
@@ -238,30 +249,58 @@ def embed(
             records: Iterator[Record] = iter([Record(i, text) for i, text in enumerate(texts)])
         else:
             records = stack.enter_context(_open_records(input_path or STDIN, input_format, column, id_column))
+        # Before the model is loaded, so that a second process on the same output is refused at once.
+        kept = stack.enter_context(_keeping(Path(output_path), resume)) if output_path else None
         embedder = Embedder(**model_options)
-        out = stack.enter_context(_open_output(output_path))
         none = minigte.quantize_embeddings(np.empty((0, embedder.embedding_dimension), np.float32), precision)
-        writer = open_writer(out, output_format, none)
-        ids: collections.deque[Any] = collections.deque()
+        if kept is not None:
+            options = {
+                "minigte": minigte.__version__,
+                "model sha256": model_sha256(embedder.source.folder),
+                "--output-format": output_format,
+                "--prompt": prompt,
+                "--prompt-name": prompt_name,
+                "--normalize": normalize_embeddings,
+                "--precision": precision,
+                "--max-seq-length": embedder.max_seq_length,
+                "--truncate-dim": embedder.truncate_dim,
+                "--dtype": embedder.backend.dtype,
+                "--backend": embedder.backend_name,
+                "products": embedder.backend.path,
+                # The engine's bits depend on neither batches nor threads; those of NumPy's BLAS do.
+                "--batch-size": batch_size if embedder.backend_name == "numpy" else None,
+            }
+            kept.start(options, records)
+        output = output_of(output_format, none, kept.first() if kept else None)
+        waiting: collections.deque[Record] = collections.deque()
 
         def read_texts() -> Iterator[str]:
             for record in records:
-                ids.append(record.id)
+                waiting.append(record)
                 yield record.text
 
-        stream = embedder.encode_stream(
-            read_texts(),
-            prompt=prompt,
-            prompt_name=prompt_name,
-            batch_size=batch_size,
-            normalize_embeddings=normalize_embeddings,
-            truncation=truncation,
-            show_progress_bar=progress,
-        )
-        for vectors in stream:
-            rows = minigte.quantize_embeddings(vectors, precision)
-            writer.write([ids.popleft() for _ in range(len(rows))], rows)
-        writer.close()
+        def encoded() -> Iterator[tuple[list[Record], bytes]]:
+            for vectors in embedder.encode_stream(
+                read_texts(),
+                start=kept.texts if kept else 0,
+                prompt=prompt,
+                prompt_name=prompt_name,
+                batch_size=batch_size,
+                normalize_embeddings=normalize_embeddings,
+                truncation=truncation,
+                show_progress_bar=progress,
+            ):
+                chunk = [waiting.popleft() for _ in range(len(vectors))]
+                rows = minigte.quantize_embeddings(vectors, precision)
+                yield chunk, output.encode([record.id for record in chunk], rows)
+
+        if kept is None:
+            output.write(sys.stdout.buffer, (data for _, data in encoded()))
+            sys.stdout.buffer.flush()
+        else:
+            for chunk, data in encoded():
+                kept.append(chunk, data)
+            kept.finish(output.write)
 
 
 @cli.command(
@@ -528,11 +567,16 @@ def _open_records(
 
 
 @contextlib.contextmanager
-def _open_output(path: str | None) -> Iterator[BinaryIO]:
-    """Open stdout, or a file that appears under its name only when it is whole."""
-    if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-        yield file
+def _keeping(path: Path, resume: bool) -> Iterator[Unfinished]:
+    """Open what is done of an output; where the run fails after that, say how to go on."""
+    with Unfinished(path, resume=resume) as kept:
+        try:
+            yield kept
+        except BaseException:
+            if kept.texts:
+                click.echo(
+                    f"minigte: {kept.texts} texts are done, in {kept.path}: "
+                    "the same command with --resume goes on from there",
+                    err=True,
+                )
+            raise

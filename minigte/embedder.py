@@ -162,10 +162,12 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
+        start: int = 0,
     ) -> Iterator[Any]:
         """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
 
-        ``sentences`` may be a generator of any length; as many are read as are yielded.
+        ``sentences`` may be a generator of any length; as many are read as are yielded. ``start`` is how many
+        texts came before them in an earlier call; errors and the progress bar count on from there.
         """
         _check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings"))
         _check_choice("truncation", truncation, ("warn", "ignore", "error"))
@@ -174,10 +176,10 @@ class Embedder:
         dim = self._check_truncate_dim(truncate_dim) or self.truncate_dim
         prefix = self._prompt(prompt_name, prompt)
         seen = cut = 0
-        with progress_bar(show_progress_bar, sentences) as progress:
+        with progress_bar(show_progress_bar, sentences, start) as progress:
             for chunk in chunks(sentences, CHUNK_TEXTS):
                 tokenized = self.tokenizer.tokenize(
-                    chunk, prefix=prefix, start=seen, refuse_long=truncation == "error"
+                    chunk, prefix=prefix, start=start + seen, refuse_long=truncation == "error"
                 )
                 cut += sum(text.is_cut for text in tokenized)
                 seen += len(chunk)

@@ -162,100 +162,115 @@ def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Ite
         raise InputError(f"{name} is not a whole Parquet file ({error})") from error
 
 
-class Writer(Protocol):
-    """Takes vectors with their ids; the file is whole after ``close``."""
+class Output(Protocol):
+    """A form of vectors with their ids: chunk by chunk to bytes, and the chunks to one file."""
 
-    def write(self, ids: Sequence[Any], vectors: Vectors) -> None:
-        """Add (n, D) vectors."""
+    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
+        """One chunk, (n, D) vectors."""
 
-    def close(self) -> None:
-        """Finish the file; the underlying file object stays open."""
+    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
+        """Write a whole file of chunks that ``encode`` gave, one at a time; the file stays open."""
 
 
-def open_writer(file: BinaryIO, file_format: str, like: Vectors) -> Writer:
-    """A writer to an open file, of vectors with the width and dtype of ``like``, (0, D)."""
+def output_of(file_format: str, like: Vectors, first: bytes | None = None) -> Output:
+    """The form of this name, for vectors with the width and dtype of ``like``, (0, D).
+
+    ``first``: the first chunk of the same file, where another process has encoded it.
+    """
     if file_format == "npy":
-        return _NpyWriter(file, like)
+        return _Npy(like)
     if file_format == "parquet":
-        return _ParquetWriter(file, like)
-    return _JsonlWriter(file)
+        return _Parquet(like, first)
+    return _Jsonl()
 
 
-class _JsonlWriter:
+class _Jsonl:
     """One line a vector: {"id": ..., "embedding": [...]}, each number in its shortest exact spelling."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, ids: Sequence[Any], vectors: Vectors) -> None:
+    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
+        lines = []
         for record_id, vector in zip(ids, vectors, strict=True):
             numbers = vector.tolist() if vector.dtype.kind in "iu" else [float(str(x)) for x in vector]
-            line = json.dumps({"id": record_id, "embedding": numbers}, ensure_ascii=False, default=str)
-            self._file.write(line.encode() + b"\n")
+            lines.append(json.dumps({"id": record_id, "embedding": numbers}, ensure_ascii=False, default=str))
+        return "".join(line + "\n" for line in lines).encode()
 
-    def close(self) -> None:
-        self._file.flush()
+    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
 
 
-class _NpyWriter:
+class _Npy:
     """NumPy's own format, rows in the order of the input; the header is written again with the count."""
 
-    def __init__(self, file: BinaryIO, like: Vectors) -> None:
+    def __init__(self, like: Vectors) -> None:
+        self._dimension = like.shape[1]
+        self._dtype = like.dtype
+
+    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
+        return np.ascontiguousarray(vectors).tobytes()
+
+    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
         if not file.seekable():
             raise InputError(
                 "an .npy file begins with its length, so it cannot be written to a pipe: name a file"
             )
-        self._file = file
-        self._dimension = like.shape[1]
-        self._dtype = like.dtype
-        self._rows = 0
-        self._write_header()
+        self._write_header(file, 0)
+        size = 0
+        for chunk in chunks:
+            file.write(chunk)
+            size += len(chunk)
+        self._write_header(file, size // (self._dimension * self._dtype.itemsize))
+        file.flush()
 
-    def write(self, ids: Sequence[Any], vectors: Vectors) -> None:
-        self._file.write(np.ascontiguousarray(vectors).tobytes())
-        self._rows += len(vectors)
-
-    def close(self) -> None:
-        self._write_header()
-        self._file.flush()
-
-    def _write_header(self) -> None:
+    def _write_header(self, file: BinaryIO, rows: int) -> None:
         # NumPy pads the header so that the first axis can grow without moving what follows.
-        self._file.seek(0)
+        file.seek(0)
         header = {
             "descr": np.lib.format.dtype_to_descr(self._dtype),
             "fortran_order": False,
-            "shape": (self._rows, self._dimension),
+            "shape": (rows, self._dimension),
         }
-        np.lib.format.write_array_header_1_0(self._file, header)
+        np.lib.format.write_array_header_1_0(file, header)
 
 
-class _ParquetWriter:
-    """Two columns, ``id`` and ``embedding``, a list of fixed length; one row group a chunk."""
+class _Parquet:
+    """Two columns, ``id`` and ``embedding``, a list of fixed length; one row group a chunk.
 
-    def __init__(self, file: BinaryIO, like: Vectors) -> None:
-        self._file = file
+    A Parquet file ends with its index, so an encoded chunk is a stream in Arrow's own format.
+    """
+
+    def __init__(self, like: Vectors, first: bytes | None) -> None:
         self._like = like
         self._pyarrow = _pyarrow()
-        self._writer: Any = None
+        self._schema = None if first is None else self._pyarrow.ipc.open_stream(first).schema
 
-    def write(self, ids: Sequence[Any], vectors: Vectors) -> None:
+    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
         pa = self._pyarrow
         values = pa.array(np.ascontiguousarray(vectors).ravel())
         embedding = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
         try:
-            id_array = pa.array(ids, self._writer.schema.field("id").type if self._writer else None)
+            id_array = pa.array(ids, None if self._schema is None else self._schema.field("id").type)
         except pa.ArrowException:
             raise InputError("ids of different types cannot share a Parquet column: write JSONL") from None
         batch = pa.record_batch([id_array, embedding], names=["id", "embedding"])
-        if self._writer is None:
-            self._writer = pa.parquet.ParquetWriter(self._file, batch.schema)
-        self._writer.write_batch(batch)
+        self._schema = batch.schema
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        return bytes(sink.getvalue())
 
-    def close(self) -> None:
-        if self._writer is None:  # no records at all: a table of no rows
-            self.write([], self._like)
-        self._writer.close()
+    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
+        pa = self._pyarrow
+        writer = None
+        for chunk in chunks:
+            batch = pa.ipc.open_stream(chunk).read_next_batch()
+            writer = writer or pa.parquet.ParquetWriter(file, batch.schema)
+            writer.write_batch(batch)
+        if writer is None:  # no records at all: a table of no rows
+            self.write(file, [self.encode([], self._like)])
+        else:
+            writer.close()
 
 
 def _pyarrow() -> Any:

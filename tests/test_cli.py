@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -190,6 +191,7 @@ class TestEmbed:
             ["embed", "--precision", "int4"],
             ["unheard"],
             ["embed", "--no"],
+            ["embed", "a", "--resume"],
         ):
             process = run(*args)
             assert process.returncode == 2
@@ -230,38 +232,40 @@ class TestEmbed:
         assert process.stderr.read() == b""
         process.stderr.close()
 
-    def test_interrupted(self, folder, tmp_path):
+    @pytest.mark.parametrize("texts", [10, 3000])
+    def test_interrupted(self, run, folder, tmp_path, texts):
         # Where this test runs in the background its children would ignore an interrupt, so that is undone.
         listen = (
             "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
             "os.execv(sys.argv[1], sys.argv[1:])"
         )
-        command = [
-            sys.executable,
-            "-m",
-            "minigte",
-            "embed",
-            "--model",
-            str(folder),
-            "-o",
-            str(tmp_path / "out.jsonl"),
-        ]
+        command = [sys.executable, "-m", "minigte", "embed", "--model", str(folder), "-o", "out.jsonl"]
+        kept = tmp_path / "out.jsonl.unfinished"
         with subprocess.Popen(
             [sys.executable, "-c", listen, *command],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=tmp_path,
         ) as process:
-            process.stdin.write(b"cat\n" * 3000)
+            process.stdin.write(b"cat\n" * texts)
             process.stdin.flush()
-            while not list(tmp_path.iterdir()):
-                pass  # until it has begun to write
+            while not kept.exists() or kept.stat().st_size < 100 * texts:
+                time.sleep(0.01)  # until it has written as much as it can, and waits for more
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
-            assert process.stderr.read() == b""
-        assert list(tmp_path.iterdir()) == []
+            said = process.stderr.read().decode()
+        if texts == 10:
+            assert said == ""
+            assert list(tmp_path.iterdir()) == []
+        else:
+            assert "2048 texts are done, in out.jsonl.unfinished: the same command with --resume" in said
+            assert list(tmp_path.iterdir()) == [kept]
+            succeeded(run("embed", "-o", "out.jsonl", "--resume", stdin="cat\n" * texts))
+            assert len(parse((tmp_path / "out.jsonl").read_text())[0]) == texts
+            assert not kept.exists()
 
-    def test_no_room_to_write(self, folder, tmp_path):
-        """The kernel refuses to let the file grow; the old output survives."""
+    def test_no_room_to_write(self, run, folder, tmp_path):
+        """The kernel refuses to let the file grow; the old output survives, and what is done is kept."""
         (tmp_path / "out.npy").write_bytes(b"before")
         command = [sys.executable, "-m", "minigte", "embed", "--model", str(folder), "-o", "out.npy"]
         process = subprocess.run(
@@ -272,8 +276,14 @@ class TestEmbed:
             timeout=120,
             check=False,
         )
-        assert "cannot write out.npy: File too large" in failed(process)
+        assert process.returncode == 1
+        note, error = process.stderr.decode().splitlines()
+        assert "1024 texts are done, in out.npy.unfinished" in note
+        assert "cannot write out.npy: File too large" in error
         assert (tmp_path / "out.npy").read_bytes() == b"before"
+        assert len(list(tmp_path.iterdir())) == 2
+        succeeded(run("embed", "-o", "out.npy", "--resume", stdin="cat\n" * 5000))
+        assert len(np.load(tmp_path / "out.npy")) == 5000
         assert len(list(tmp_path.iterdir())) == 1
 
     def test_a_full_disk(self, run, tmp_path):
