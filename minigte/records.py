@@ -136,7 +136,8 @@ def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Ite
     pyarrow = _pyarrow()
     seekable = file if file.seekable() else io.BytesIO(file.read())  # the index is at the file's end
     try:
-        table = pyarrow.parquet.ParquetFile(seekable)
+        # Buffered: a row group may be the whole file, and is not to be held at once.
+        table = pyarrow.parquet.ParquetFile(seekable, buffer_size=1 << 20, pre_buffer=False)
         names = table.schema_arrow.names
         if column not in names:
             raise InputError(

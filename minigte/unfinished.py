@@ -52,7 +52,7 @@ class Unfinished:
         self.texts = 0  # how many are done and kept, known after ``start``
         self._output = output
         self._rest: list[bytes] = []  # the last chunk, if it is not a whole one
-        self._started = self._finished = False
+        self._finished = False
         with self._naming_the_output():
             self._file = self._open_locked()
         try:
@@ -75,8 +75,7 @@ class Unfinished:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        empty = os.fstat(self._file.fileno()).st_size == 0 or (self._started and not self.texts)
-        self._close(remove=self._finished or empty)
+        self._close(remove=self._finished or not self._holds_a_chunk())
 
     def start(self, options: Mapping[str, Any], records: Iterator[Record]) -> None:
         """Read past the records whose chunks are kept, and cut off what is damaged.
@@ -91,7 +90,6 @@ class Unfinished:
                 self._file.truncate(0)
                 self._write(MAGIC)
                 self._append(json.dumps(options).encode())
-        self._started = True
 
     def append(self, records: Sequence[Record], chunk: bytes) -> None:
         """Keep the chunk that was made from ``records``: those that follow the last ones."""
