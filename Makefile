@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test-restricted: .venv-restricted/installed  ## run minigte in every place of do
 restricted-docs: .venv-restricted/installed  ## the same, and write what was seen into docs/restricted.md
 	@.venv-restricted/bin/python -m pytest tests/restricted --write-docs
 
+soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for bit, ten minutes or MINUTES=n
+	@.venv-test/bin/python tools/soak.py --minutes $(or $(MINUTES),10)
+
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
@@ -64,7 +67,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-restricted .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-parity .venv-restricted .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2

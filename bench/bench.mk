@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench bench-quick bench-env bench-course
+.PHONY: bench bench-quick longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -26,6 +26,15 @@ bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course s
 	.venv-docs/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/course.py
+
+longrun: .venv-longrun/installed  ## stream a million texts and 100,000 documents, plot the memory (LONGRUN_ARGS)
+	.venv-longrun/bin/python bench/longrun.py $(LONGRUN_ARGS)
+
+.venv-longrun/installed: pyproject.toml
+	@echo "installing minigte and matplotlib into .venv-longrun ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[parquet]' matplotlib packaging
+	@touch $@
 
 bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
 
