@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 import numpy as np
@@ -27,7 +27,7 @@ from minigte.backend import BACKENDS, DTYPES, numba_missing
 from minigte.checkpoint import find_weights, model_sha256
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MinigteError, MissingDependencyError, ModelNotFoundError, OutputError
-from minigte.files import sha256_of
+from minigte.files import replacing, sha256_of
 from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, output_of, read_records
 from minigte.sources import DEFAULT_MODEL, cache_directory, find_model
 from minigte.unfinished import Unfinished
@@ -295,8 +295,8 @@ def embed(
                 yield chunk, output.encode([record.id for record in chunk], rows)
 
         if kept is None:
-            output.write(sys.stdout.buffer, (data for _, data in encoded()))
-            sys.stdout.buffer.flush()
+            with _open_output(None) as out:
+                output.write(out, (data for _, data in encoded()))
         else:
             for chunk, data in encoded():
                 kept.append(chunk, data)
@@ -580,3 +580,14 @@ def _keeping(path: Path, resume: bool) -> Iterator[Unfinished]:
                     err=True,
                 )
             raise
+
+
+@contextlib.contextmanager
+def _open_output(path: str | None) -> Iterator[BinaryIO]:
+    """Open stdout, or a file that appears under its name only when it is whole."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        yield file
