@@ -37,7 +37,7 @@ screenshots: .venv-page/installed  ## take the pictures of the page again, into 
 	@.venv-page/bin/python tools/screenshots.py
 
 test-restricted: .venv-restricted/installed  ## run minigte in every place of docs/restricted.md (needs root)
-	@.venv-restricted/bin/python -m pytest tests/restricted
+	@.venv-restricted/bin/python -m pytest tests/restricted $(RESTRICTED_ARGS)
 
 restricted-docs: .venv-restricted/installed  ## the same, and write what was seen into docs/restricted.md
 	@.venv-restricted/bin/python -m pytest tests/restricted --write-docs

@@ -98,7 +98,7 @@ def test_zipped(place):
 def test_size(place):
     done = place(
         "pip install --target without Numba, and the weights: AWS Lambda allows 250 MB unzipped",
-        "uv pip install --quiet --target $TMP/lambda --no-deps . numpy tokenizers safetensors && "
+        "python -m pip install --quiet --target $TMP/lambda --no-deps . numpy tokenizers safetensors && "
         "cp -rL $MODEL $TMP/lambda/gte-small && du -sm --apparent-size $TMP/lambda && "
         "PYTHONPATH=$TMP/lambda tests/restricted/stranger.sh "
         "python -S tests/restricted/first_vector.py $TMP/lambda/gte-small",
