@@ -88,7 +88,8 @@ class Embedder:
         self.truncate_dim = self._check_truncate_dim(truncate_dim)
         self.tokenizer = Tokenizer(self.source.folder, self.config, self.max_seq_length)
         needed = memory_needed(self.backend_name, self.config, dtype)
-        require_memory(needed, f"{self.source.name} in {dtype}", "use dtype='int8' or a smaller model")
+        smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
+        require_memory(needed, f"{self.source.name} in {dtype}", smaller)
         weights = load_weights(self.source.folder, self.config)
         self.num_parameters = count_parameters(weights)
         self._weights = weights if self.backend_name == "numpy" else None  # an engine packs its own
