@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs test-long-runs soak test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -41,9 +41,6 @@ test-restricted: .venv-restricted/installed  ## run minigte in every place of do
 
 restricted-docs: .venv-restricted/installed  ## the same, and write what was seen into docs/restricted.md
 	@.venv-restricted/bin/python -m pytest tests/restricted --write-docs
-
-test-long-runs: .venv-test/installed  ## kill and resume minigte embed, fill its disk: the part of test-restricted for CI
-	@.venv-test/bin/python -m pytest tests/restricted/test_long_runs.py
 
 soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for bit, ten minutes or MINUTES=n
 	@.venv-test/bin/python tools/soak.py --minutes $(or $(MINUTES),10)
