@@ -9,11 +9,9 @@ from, the reference with the inputs and the weights of chosen products rounded a
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +38,6 @@ Rounded = dict[
     int, tuple[str, Float32]
 ]  # id of a weight -> what its product is rounded to, the rounded weight
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = 128
 SAMPLE = 24  # every so many sentences where each costs several passes of the reference
 LOWEST = 6  # sentences that are looked at one by one
@@ -228,15 +225,7 @@ def measure(data: Path, model: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    shared = ROOT.parent / "shared"
-    model = os.environ.get("MINIGTE_MODEL", shared / "models" / "gte-small")
-    parser.add_argument("--data", type=Path, default=shared / "data" / "mteb", help="MTEB folder")
-    parser.add_argument("--model", type=Path, default=Path(model), help="model folder (MINIGTE_MODEL)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
-    arguments = parser.parse_args()
+    arguments = texts.read_arguments(__doc__)
     result = measure(arguments.data, arguments.model)
     print(
         json.dumps(

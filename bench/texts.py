@@ -5,13 +5,17 @@ Nothing here is timed. Every peer gets the same texts, in the same order, in the
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
 
 SENTENCES = 1000
 DOCUMENTS = 256
@@ -145,3 +149,16 @@ def _sweep(tokenizer: Tokenizer, documents: list[str]) -> dict[int, list[str]]:
             raise ValueError(f"too few documents make texts of {length} tokens: {len(exact)}")
         sweep[length] = (exact * -(-wanted // len(exact)))[:wanted]
     return sweep
+
+
+def read_arguments(description: str | None) -> argparse.Namespace:
+    """The command line of a script that measures with these texts: ``data``, ``model``, ``json``."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    shared = ROOT.parent / "shared"
+    model = os.environ.get("MINIGTE_MODEL", shared / "models" / "gte-small")
+    parser.add_argument("--data", type=Path, default=shared / "data" / "mteb", help="MTEB folder")
+    parser.add_argument("--model", type=Path, default=Path(model), help="model folder (MINIGTE_MODEL)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
+    return parser.parse_args()

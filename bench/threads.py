@@ -9,7 +9,6 @@ Python's lock lets two threads do; and what Numba's own pools of threads cost an
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -31,7 +30,6 @@ from minigte import Embedder
 from minigte.engine.jit import kernel
 from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point
 
-ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 5
 DTYPES = ("float32", "int8")
 SENTENCES, DOCUMENTS, SINGLES = 256, 16, 15  # texts of one measurement
@@ -218,15 +216,7 @@ def numbas_pools() -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    shared = ROOT.parent / "shared"
-    model = os.environ.get("MINIGTE_MODEL", shared / "models" / "gte-small")
-    parser.add_argument("--data", type=Path, default=shared / "data" / "mteb", help="MTEB folder")
-    parser.add_argument("--model", type=Path, default=Path(model), help="model folder (MINIGTE_MODEL)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
-    arguments = parser.parse_args()
+    arguments = texts.read_arguments(__doc__)
     result: dict[str, Any] = {
         "machine": machine.facts(),
         "processor": ops.processor(),
