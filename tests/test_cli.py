@@ -232,15 +232,16 @@ class TestEmbed:
         assert process.stderr.read() == b""
         process.stderr.close()
 
-    @pytest.mark.parametrize(("texts", "written"), [(10, 100), (3000, 600_000)])
+    @pytest.mark.parametrize(("texts", "written"), [(10, 100), (3000, 2 * 1024 * 20 * 4)])
     def test_interrupted(self, run, folder, tmp_path, texts, written):
+        """Stopped after it has begun, and after two chunks: what is done is kept, and --resume goes on."""
         # Where this test runs in the background its children would ignore an interrupt, so that is undone.
         listen = (
             "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
             "os.execv(sys.argv[1], sys.argv[1:])"
         )
-        command = [sys.executable, "-m", "minigte", "embed", "--model", str(folder), "-o", "out.jsonl"]
-        kept = tmp_path / "out.jsonl.unfinished"
+        command = [sys.executable, "-m", "minigte", "embed", "--model", str(folder), "-o", "out.npy"]
+        kept = tmp_path / "out.npy.unfinished"
         with subprocess.Popen(
             [sys.executable, "-c", listen, *command],
             stdin=subprocess.PIPE,
@@ -249,9 +250,11 @@ class TestEmbed:
         ) as process:
             process.stdin.write(b"cat\n" * texts)
             process.stdin.flush()
+            deadline = time.monotonic() + 60
             while not kept.exists() or kept.stat().st_size < written:
                 assert process.poll() is None
-                time.sleep(0.01)  # until it has begun, or has done more than one chunk
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
             said = process.stderr.read().decode()
@@ -259,10 +262,10 @@ class TestEmbed:
             assert said == ""
             assert list(tmp_path.iterdir()) == []
         else:
-            assert " texts are done, in out.jsonl.unfinished: the same command with --resume" in said
+            assert " texts are done, in out.npy.unfinished: the same command with --resume" in said
             assert list(tmp_path.iterdir()) == [kept]
-            succeeded(run("embed", "-o", "out.jsonl", "--resume", stdin="cat\n" * texts))
-            assert len(parse((tmp_path / "out.jsonl").read_text())[0]) == texts
+            succeeded(run("embed", "-o", "out.npy", "--resume", stdin="cat\n" * texts))
+            assert len(np.load(tmp_path / "out.npy")) == texts
             assert not kept.exists()
 
     def test_no_room_to_write(self, run, folder, tmp_path):

@@ -1,4 +1,4 @@
-"""What fewer bits cost on real texts: sentences of STSBenchmark and documents of NFCorpus."""
+"""What fewer bits cost on real texts: every fourth sentence of STSBenchmark, and documents of NFCorpus."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mteb"
 
 def sentences() -> list[str]:
     rows = (DATA / "STSBenchmark" / "test.tsv").read_text(encoding="utf-8").splitlines()
-    return [text for row in rows for text in row.split("\t")[1:3]]
+    return [text for row in rows for text in row.split("\t")[1:3]][::4]
 
 
 def documents() -> list[str]:
-    lines = (DATA / "NFCorpus" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[:256]
+    lines = (DATA / "NFCorpus" / "corpus.jsonl").read_text(encoding="utf-8").splitlines()[:64]
     return [f"{row['title']} {row['text']}".strip() for row in map(json.loads, lines)]
 
 

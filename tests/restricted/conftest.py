@@ -93,7 +93,6 @@ def place(root: None, gte_small: Path, tmp_path: Path, request: pytest.FixtureRe
             env=environment,
             capture_output=True,
             text=True,
-            timeout=900,
             check=False,
         )
         if done.returncode == NOT_HERE:

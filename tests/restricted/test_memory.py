@@ -22,6 +22,7 @@ def nfcorpus(tmp_path):
             )
 
 
+@pytest.mark.timeout(3600)
 def test_half_a_core_and_512_mb(place, nfcorpus, tmp_path):
     done = place(
         "half a core and 512 MB: int8 embeds NFCorpus, 3,633 documents",
