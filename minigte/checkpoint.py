@@ -7,11 +7,12 @@ Values may be float32, float16 or bfloat16; names may carry the prefix ``bert.``
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from minigte.files import sha256_of
 from minigte.models import ARCHITECTURES, bert
 
 Float32 = npt.NDArray[np.float32]
+# A tensor's name and shape, and what reads it from its file.
+StoredTensor = tuple[str, tuple[int, ...], Callable[[], npt.NDArray[Any]]]
 
 SAFETENSORS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -40,34 +43,22 @@ def load_weights(folder: Path, config: Config) -> bert.Weights:
     another shape or not finite; the message names the file and the tensor.
     """
     architecture = ARCHITECTURES[config.model_type]
-    path, tensors = _read_tensors(folder, architecture)
     encoder = config.encoder
 
-    def take(name: str, axes: tuple[str, ...]) -> Float32:
-        shape = tuple(getattr(encoder, axis) for axis in axes)
-        if name not in tensors:
-            raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape})")
-        tensor = tensors.pop(name)
-        if tensor.shape != shape:
-            raise CheckpointError(f"{path}: tensor {name} has shape {tensor.shape}, config.json says {shape}")
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
-        tensor.flags.writeable = False
-        return tensor
+    def shapes(parameters: Iterable[bert.Parameter], prefix: str = "") -> dict[str, tuple[int, ...]]:
+        return {prefix + row.name: tuple(getattr(encoder, axis) for axis in row.shape) for row in parameters}
 
-    embeddings = {row.field: take(row.name, row.shape) for row in architecture.EMBEDDING_PARAMETERS}
-    layers = []
-    for i in range(encoder.num_hidden_layers):
-        prefix = architecture.ENCODER_LAYER.format(i)
-        rows = {row.field: take(prefix + row.name, row.shape) for row in architecture.LAYER_PARAMETERS}
-        layers.append(architecture.LayerWeights(**rows))
-    if tensors:
-        name, tensor = next(iter(tensors.items()))
-        raise CheckpointError(
-            f"{path} has {len(tensors)} tensors that a {config.model_type} of this config.json does not, "
-            f"the first {name} of shape {tensor.shape}"
-        )
-    return architecture.Weights(**embeddings, layers=tuple(layers))
+    prefixes = [architecture.ENCODER_LAYER.format(i) for i in range(encoder.num_hidden_layers)]
+    expected = shapes(architecture.EMBEDDING_PARAMETERS)
+    for prefix in prefixes:
+        expected |= shapes(architecture.LAYER_PARAMETERS, prefix)
+    tensors = _read_tensors(folder, expected, architecture.UNUSED)
+
+    def take(parameters: Iterable[bert.Parameter], prefix: str = "") -> dict[str, Float32]:
+        return {row.field: tensors[prefix + row.name] for row in parameters}
+
+    layers = (architecture.LayerWeights(**take(architecture.LAYER_PARAMETERS, prefix)) for prefix in prefixes)
+    return architecture.Weights(**take(architecture.EMBEDDING_PARAMETERS), layers=tuple(layers))
 
 
 def count_parameters(weights: bert.Weights) -> int:
@@ -121,8 +112,14 @@ def _own(stored: npt.NDArray[Any]) -> Float32:
     return array
 
 
-def _read_tensors(folder: Path, architecture: ModuleType) -> tuple[Path, dict[str, Float32]]:
-    """Find the weight file and read its tensors, but for those the architecture does not use."""
+def _read_tensors(
+    folder: Path, expected: Mapping[str, tuple[int, ...]], unused: tuple[str, ...]
+) -> dict[str, Float32]:
+    """Find the weight file and read the tensors ``expected`` of it, which must be all but the ``unused``.
+
+    A tensor is read when its name and shape are known to be right: what does not belong to the model costs no
+    memory, however large it is.
+    """
     path = find_weights(folder)
     if path is None:
         pickle = folder / "pytorch_model.bin"
@@ -134,22 +131,42 @@ def _read_tensors(folder: Path, architecture: ModuleType) -> tuple[Path, dict[st
         raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}{hint}")
     _check_regular(path)
     if path.name == INDEX:
-        pairs = _read_shards(path)
+        stored = _read_shards(path)
     elif path.suffix == ".onnx":
         from minigte.onnx_export import read_onnx
 
-        pairs = read_onnx(path)
+        stored = read_onnx(path)
     else:
-        pairs = _read_safetensors(path, None)
+        stored = _read_safetensors(path, None)
     tensors: dict[str, Float32] = {}
-    for stored_name, tensor in pairs:
+    unknown: dict[str, tuple[int, ...]] = {}
+    for stored_name, shape, read in stored:
         name = canonical_name(stored_name)
-        if name.startswith(architecture.UNUSED):
+        if name.startswith(unused):
             continue
-        if name in tensors:
+        if name in tensors or name in unknown:
             raise CheckpointError(f"{path} has two tensors {name}")
-        tensors[name] = tensor
-    return path, tensors
+        if name not in expected:
+            unknown[name] = shape
+            continue
+        if shape != expected[name]:
+            raise CheckpointError(
+                f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
+            )
+        tensors[name] = _own(read())
+        if not np.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
+        tensors[name].flags.writeable = False
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape})")
+    if unknown:
+        name, shape = next(iter(unknown.items()))
+        raise CheckpointError(
+            f"{path} has {len(unknown)} tensors that the model of this config.json does not, "
+            f"the first {name} of shape {shape}"
+        )
+    return tensors
 
 
 def _check_regular(path: Path) -> None:
@@ -161,7 +178,7 @@ def _check_regular(path: Path) -> None:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read_shards(index: Path) -> Iterator[tuple[str, Float32]]:
+def _read_shards(index: Path) -> Iterator[StoredTensor]:
     """Read the shards that an index lists; each must hold exactly the tensors listed for it."""
     try:
         weight_map = read_json(index, required=True).get("weight_map")
@@ -181,32 +198,45 @@ def _read_shards(index: Path) -> Iterator[tuple[str, Float32]]:
         yield from _read_safetensors(index.parent / shard, names)
 
 
-def _read_safetensors(path: Path, expected: set[str] | None) -> Iterator[tuple[str, Float32]]:
-    """Read one safetensors file tensor by tensor, as float32; ``expected`` are the names an index lists."""
+def _read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTensor]:
+    """The tensors of one safetensors file; ``expected`` are the names that an index lists."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-            if expected is not None and dtypes.keys() != expected:
-                name = min(dtypes.keys() ^ expected)
+            names = list(file.keys())
+            if expected is not None and set(names) != expected:
+                name = min(set(names) ^ expected)
                 raise CheckpointError(
                     f"{path} and the index disagree about the tensor {name}: get both again"
                 )
-            # NumPy has no bfloat16: the library hands such tensors out as bytes alone, a file at once.
-            raw = dict(safetensors.deserialize(path.read_bytes())) if "BF16" in dtypes.values() else {}
-            for name, dtype in dtypes.items():
-                if canonical_name(name) == "embeddings.position_ids":  # integers
-                    continue
+            for name in names:
+                stored = file.get_slice(name)
+                shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
                 if dtype == "BF16":
-                    upper = np.frombuffer(raw.pop(name)["data"], "<u2")  # the upper half of a float32
-                    tensor = (upper.astype(np.uint32) << 16).view(np.float32)
-                    yield name, _own(tensor.reshape(file.get_slice(name).get_shape()))
+                    read = functools.partial(_read_bfloat16, path, name)
                 elif dtype in ("F32", "F16"):
-                    yield name, _own(file.get_tensor(name))
+                    read = functools.partial(file.get_tensor, name)
+                elif canonical_name(name) == "embeddings.position_ids":  # integers
+                    continue
                 else:
                     raise CheckpointError(f"{path}: tensor {name} is {dtype} (known: F32, F16, BF16)")
+                yield name, shape, read
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing, though the index lists it") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy knows
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}): get it again") from error
+
+
+def _read_bfloat16(path: Path, name: str) -> Float32:
+    """One bfloat16 tensor of a safetensors file that the library has found whole.
+
+    NumPy has no such type, so the library has no array for it; the header says where its bytes are
+    (https://huggingface.co/docs/safetensors/index#format).
+    """
+    with path.open("rb") as file:
+        header_size = int.from_bytes(file.read(8), "little")
+        tensor = json.loads(file.read(header_size))[name]
+        begin, end = tensor["data_offsets"]
+        upper = np.fromfile(file, "<u2", (end - begin) // 2, offset=begin)  # the upper half of a float32
+    return (upper.astype(np.uint32) << 16).view(np.float32).reshape(tensor["shape"])

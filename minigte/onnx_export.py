@@ -7,13 +7,20 @@ carries its module's path: ``/encoder/layer.0/attention/self/query/MatMul``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from minigte.errors import CheckpointError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST = 2**31 - 1  # bytes: protobuf's limit for one message
 
 
 def require_onnx() -> None:
@@ -26,12 +33,16 @@ def require_onnx() -> None:
         ) from error
 
 
-def read_onnx(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Read an ONNX file's tensors one by one, as float32, linear weights turned back to (outputs, inputs)."""
+def read_onnx(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[], npt.NDArray[np.float32]]]]:
+    """The tensors of an ONNX file: each name, its shape, and what gives the array in float32.
+
+    Linear weights are turned back to (outputs, inputs).
+    """
     require_onnx()
     import onnx
-    import onnx.numpy_helper
 
+    if path.stat().st_size > LARGEST:
+        raise CheckpointError(f"{path} is not an ONNX file: it is larger than the 2 GB that one can have")
     try:
         # Weights kept in files beside the export could be any file of the machine: they are not followed.
         graph = onnx.load(path, load_external_data=False).graph
@@ -52,11 +63,18 @@ def read_onnx(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
             continue  # shapes, axes and position_ids
         if initializer.data_location == onnx.TensorProto.EXTERNAL:
             raise CheckpointError(f"{path} keeps {initializer.name} in another file: export it as one file")
-        try:
-            tensor = onnx.numpy_helper.to_array(initializer).astype(np.float32)
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: tensor {initializer.name} is damaged ({error})") from error
-        if initializer.name in modules:
-            yield modules[initializer.name], np.ascontiguousarray(tensor.T)
-        elif tensor.ndim:  # a scalar is a constant of the arithmetic, not a weight
-            yield initializer.name, tensor
+        name, shape = initializer.name, tuple(initializer.dims)
+        if name in modules:
+            yield modules[name], shape[::-1], functools.partial(_array, path, initializer, transposed=True)
+        elif shape:  # a scalar is a constant of the arithmetic, not a weight
+            yield name, shape, functools.partial(_array, path, initializer, transposed=False)
+
+
+def _array(path: Path, initializer: onnx.TensorProto, *, transposed: bool) -> npt.NDArray[np.float32]:
+    import onnx.numpy_helper
+
+    try:
+        array = onnx.numpy_helper.to_array(initializer).astype(np.float32)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: tensor {initializer.name} is damaged ({error})") from error
+    return np.ascontiguousarray(array.T) if transposed else array

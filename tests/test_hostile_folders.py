@@ -178,6 +178,7 @@ print(hostile.check(hostile.Path(sys.argv[2])))
 print(used() - before)
 """
 MB = 1 << 20
+GB = 1 << 30
 
 
 def run(valid: Path, folder: Path) -> tuple[str, int]:
@@ -209,6 +210,20 @@ def claim(folder: Path, header: bytes, length: int | None = None, size: int = 0)
     with (folder / "model.safetensors").open("wb") as file:
         file.write((len(header) if length is None else length).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
+
+
+def claim_tensor(folder: Path, name: str, dtype: str) -> None:
+    """A whole safetensors file with one tensor: 1 GB of holes."""
+    shape = [GB // {"F32": 4, "BF16": 2}[dtype]]
+    header = {name: {"dtype": dtype, "shape": shape, "data_offsets": [0, GB]}}
+    claim(folder, json.dumps(header).encode(), size=GB)
+
+
+def claim_onnx(folder: Path) -> None:
+    pytest.importorskip("onnx", reason="the onnx extra is not installed")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.onnx").touch()
+    os.truncate(folder / "model.onnx", 1 << 40)
 
 
 def repeat(step: dict[str, Any], times: int) -> dict[str, Any]:
@@ -298,6 +313,17 @@ RUNAWAYS = {
         ),
         "not a whole safetensors file",
     ),
+    "1 GB under a name of the model's": (
+        lambda f: claim_tensor(f, "embeddings.word_embeddings.weight", "F32"),
+        r"word_embeddings\.weight has shape \(268435456,\), config\.json says",
+    ),
+    "1 GB in bfloat16": (
+        lambda f: claim_tensor(f, "embeddings.word_embeddings.weight", "BF16"),
+        r"word_embeddings\.weight has shape \(536870912,\), config\.json says",
+    ),
+    "1 GB under an unknown name": (lambda f: claim_tensor(f, "a", "F32"), "has no tensor"),
+    "1 GB under a name that is not used": (lambda f: claim_tensor(f, "pooler.a", "BF16"), "has no tensor"),
+    "an ONNX export of 1 TB": (claim_onnx, "larger than the 2 GB"),
     "a tensor of 100 axes": (
         lambda f: claim(
             f,
