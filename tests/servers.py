@@ -21,13 +21,21 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Server:
-    """Counts its requests and answers with ``reply``; ``cut`` names paths whose body stops half-way."""
+    """Keeps its requests and answers with ``reply``.
+
+    The body of a path in ``cut`` stops half-way and the connection is closed; of one in ``cut_once``, the
+    first time it is asked for; of one in ``stalled``, the connection stays open, and nothing more comes.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.ranges: dict[str, list[int]] = {}  # path -> the first bytes that were asked for, but for 0
         self.cut: set[str] = set()
+        self.cut_once: set[str] = set()
+        self.stalled: set[str] = set()
         self.status: dict[str, int] = {}  # path -> an HTTP error to answer with
         self.url = ""
+        self.stopped = threading.Event()
 
     def reply(self, path: str) -> tuple[int, Mapping[str, str], bytes]:
         """The status, headers and body for a path."""
@@ -51,16 +59,20 @@ class Server:
                 if "Range" in self.headers and status == 200:
                     start = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0])
                     status = 206
+                    outer.ranges.setdefault(path, []).append(start)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body) - start))
                 self.end_headers()
                 if self.command == "GET":
-                    stop = (start + len(body)) // 2 if path in outer.cut else len(body)
+                    whole = path not in outer.cut | outer.cut_once | outer.stalled
+                    outer.cut_once.discard(path)
+                    stop = len(body) if whole else (start + len(body)) // 2
                     self.wfile.write(body[start:stop])
-                    if stop < len(body):
-                        self.close_connection = True
+                    if path in outer.stalled:
+                        outer.stopped.wait()
+                    self.close_connection = not whole
 
             do_HEAD = do_GET  # noqa: N815
 
@@ -75,6 +87,7 @@ class Server:
         try:
             yield self
         finally:
+            self.stopped.set()
             server.shutdown()
             thread.join()
             server.server_close()

