@@ -80,7 +80,7 @@ class Opened:
 
     def shown(self, text: int, layer: int, head: int, token: int) -> None:
         """Wait until the page shows this."""
-        self.page.wait_for_function(f"document.body.dataset.shown === '{text} {layer} {head} {token}'")
+        self.page.wait_for_selector(f"body[data-shown='{text} {layer} {head} {token}']")
 
     def table(self, name: str) -> list[list[str]]:
         """The cells of a table's body, or of what stands in its rows."""
@@ -330,7 +330,7 @@ def test_it_opens_at_the_layer_and_head_asked_for(browser: Any, embedder: Embedd
     (tmp_path / "page.html").write_text(content, encoding="utf-8")
     tab = browser.new_page()
     tab.goto((tmp_path / "page.html").as_uri())
-    tab.wait_for_function("document.body.dataset.shown === '0 1 3 0'")
+    tab.wait_for_selector("body[data-shown='0 1 3 0']")
 
 
 def luminance(colour: str) -> float:

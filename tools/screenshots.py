@@ -34,7 +34,7 @@ def take(tab: Page, scheme: str) -> None:
     ):
         tab.get_by_role("radio", name=view).check()
         tab.get_by_role("option").nth(4).click()  # "capital"
-        tab.wait_for_function(f"document.body.dataset.shown === '0 {LAYER} {HEAD} 4'")
+        tab.wait_for_selector(f"body[data-shown='0 {LAYER} {HEAD} 4']")
         section = tab.locator("section").filter(has=tab.get_by_role("heading", name=heading, exact=True))
         path = IMAGES / f"explain-{name}-{scheme}.png"
         section.screenshot(path=path, animations="disabled")
