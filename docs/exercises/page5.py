@@ -29,5 +29,5 @@ def undo(y: Float32, weight: Float32, bias: Float32, mean: Float32, deviation: F
 
 
 def rows_become_one(x: Float32) -> float:
-    """The mean cosine of all pairs of different rows: (T, D) -> a number, 1 where all rows are alike."""
+    """The mean cosine of all pairs of different rows: (T, D) -> a number, 1 where all point the same way."""
     raise NotImplementedError
