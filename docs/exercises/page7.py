@@ -42,6 +42,6 @@ def pack_panels(b: Float32, width: int) -> Float32:
 def tile_product(a: Float32, panel: Float32) -> Float32:
     """A B in float32, each sum from its first term to its last: (R, K), (K, P) -> (R, P).
 
-    Round after every multiplication and every addition. The bits count.
+    The bits count: round after every multiplication and every addition, as NumPy does (fma would round once).
     """
     raise NotImplementedError

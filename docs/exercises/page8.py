@@ -14,7 +14,10 @@ def value_of_bits(bits: str) -> float:
 
 
 def round_to_bfloat16(x: float) -> float:
-    """The nearest number with at most 8 binary digits, ties to even; x is positive and has a float32."""
+    """The nearest number that bfloat16 has, ties to even; x is positive and has a float32.
+
+    bfloat16 has the numbers of 8 binary digits, a 1 and the 7 bits of the fraction, times a power of two.
+    """
     raise NotImplementedError
 
 
