@@ -19,16 +19,16 @@ check: .venv-check/installed  ## check formatting, style and types
 	.venv-check/bin/ruff check
 	.venv-check/bin/mypy
 
-parity: .venv-parity/installed  ## compare every tensor with transformers and sentence-transformers
-	@.venv-parity/bin/python -m pytest tests/parity --differences
+parity: .venv-torch/installed  ## compare every tensor with transformers and sentence-transformers
+	@.venv-torch/bin/python -m pytest tests/parity --differences
 
-quality-test: .venv-quality/installed  ## run minigte inside the real mteb, offline
-	@.venv-quality/bin/python -m pytest tests/integrations/test_mteb.py
+quality-test: .venv-torch/installed  ## run minigte inside the real mteb, offline
+	@.venv-torch/bin/python -m pytest tests/integrations/test_mteb.py
 
 # QUALITY_DATA is a folder of MTEB's texts (tools/mteb_table.py --help); without one, mteb downloads its own.
 QUALITY_DATA ?= $(wildcard ../shared/data/mteb)
-quality: .venv-quality/installed  ## score minigte on MTEB's tasks and write docs/quality.md
-	.venv-quality/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
+quality: .venv-torch/installed  ## score minigte on MTEB's tasks and write docs/quality.md
+	.venv-torch/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
 
 test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
 	@.venv-page/bin/python -m pytest tests/test_explain_page.py
@@ -67,7 +67,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-parity .venv-restricted .venv-page .venv-quality .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-page .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -114,20 +114,13 @@ clean:  ## remove the environments that the other targets made
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test]' uv
 	@touch $@
 
-# torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs.
-.venv-parity/installed: pyproject.toml
-	@echo "installing torch, transformers and sentence-transformers into .venv-parity ..." >&2
+# torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs. mteb needs Python 3.11 or
+# newer: where python3 is older, say make quality PYTHON=python3.12.
+.venv-torch/installed: pyproject.toml
+	@echo "installing torch, transformers, sentence-transformers and mteb into .venv-torch ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,parity]'
-	@touch $@
-
-# mteb needs Python 3.11 or newer: where python3 is older, say make quality PYTHON=python3.12.
-.venv-quality/installed: pyproject.toml
-	@echo "installing mteb, with torch and transformers, into .venv-quality ..." >&2
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) torch==2.13.0
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,test,mteb]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,parity,mteb]'
 	@touch $@
 
 # Playwright drives the Chromium of the system; axe-core, which looks for barriers, comes from npm where there is one.
