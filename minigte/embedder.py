@@ -69,6 +69,8 @@ class Embedder:
 
         Raises a MinigteError that names the file or argument at fault.
         """
+        self._arguments = {**locals()}  # so far there is nothing else
+        del self._arguments["self"]
         self.backend_name = choose_backend(backend, dtype, threads)
         self.source = find_model(
             model_name_or_path,
@@ -84,9 +86,8 @@ class Embedder:
         limit = self.config.max_seq_length
         if max_seq_length is not None and not 1 <= max_seq_length <= limit:
             raise InputError(f"max_seq_length must be from 1 to {limit}, not {max_seq_length}")
-        self.max_seq_length = max_seq_length or limit
         self.truncate_dim = self._check_truncate_dim(truncate_dim)
-        self.tokenizer = Tokenizer(self.source.folder, self.config, self.max_seq_length)
+        self.tokenizer = Tokenizer(self.source.folder, self.config, max_seq_length or limit)
         needed = memory_needed(self.backend_name, self.config, dtype)
         smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
         require_memory(needed, f"{self.source.name} in {dtype}", smaller)
@@ -98,10 +99,19 @@ class Embedder:
     def __repr__(self) -> str:
         return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled or copied, an Embedder is its arguments, and the copy loads the model anew."""
+        return functools.partial(type(self), **self._arguments), ()
+
     @property
     def embedding_dimension(self) -> int:
         """D, the number of components of a vector, after ``truncate_dim``."""
         return self.truncate_dim or self.config.embedding_dimension
+
+    @property
+    def max_seq_length(self) -> int:
+        """How many tokens of a text are read; for fewer make an Embedder with ``max_seq_length``."""
+        return self.tokenizer.max_seq_length
 
     def encode(
         self,

@@ -1,5 +1,7 @@
 """What a caller of Embedder relies on, with a tiny model; and gte-small's own example."""
 
+import copy
+import pickle
 import subprocess
 import sys
 import threading
@@ -134,6 +136,26 @@ def test_max_seq_length(tiny_embedder):
     for wrong in (0, -1, 33):
         with pytest.raises(InputError, match=f"max_seq_length must be from 1 to 32, not {wrong}"):
             Embedder(tiny_embedder.source.folder, max_seq_length=wrong)
+
+
+def test_max_seq_length_is_not_set_afterwards(tiny_embedder):
+    with pytest.raises(AttributeError, match="max_seq_length"):
+        tiny_embedder.max_seq_length = 5  # would change the warning, and not where texts are cut
+
+
+@pytest.mark.parametrize(
+    "other", [copy.deepcopy, copy.copy, lambda embedder: pickle.loads(pickle.dumps(embedder))]
+)
+def test_a_copy_is_loaded_anew_with_the_same_arguments(tiny_embedder, other):
+    embedder = Embedder(
+        tiny_embedder.source.folder, prompts={"query": "a "}, max_seq_length=5, truncate_dim=7, threads=2
+    )
+    options = {"prompt_name": "query", "truncation": "ignore"}
+    vectors = embedder.encode(TEXTS, **options)  # the helpers run now
+    again = other(embedder)
+    assert again.backend is not embedder.backend
+    assert repr(again) == repr(embedder)
+    np.testing.assert_array_equal(again.encode(TEXTS, **options), vectors)
 
 
 def test_max_seq_length_without_room_for_text(tiny_embedder):
