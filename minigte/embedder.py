@@ -25,7 +25,7 @@ from minigte.pooling import normalize, pool
 from minigte.precision import PRECISIONS, quantize_embeddings
 from minigte.progress import progress_bar
 from minigte.reference.observe import Observe, ignore
-from minigte.similarity import SIMILARITY_FUNCTIONS, Hit, pairwise, semantic_search
+from minigte.similarity import Hit, comparable, pairwise, semantic_search, similarity_function
 from minigte.sources import DEFAULT_MODEL, find_model
 from minigte.tokenization import Tokenizer, cut_warning
 
@@ -224,15 +224,11 @@ class Embedder:
 
     def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
         """The model's similarity of every pair: (A, D), (B, D) -> (A, B). A single vector is (1, D)."""
-        a, b = (np.atleast_2d(np.asarray(e, np.float32)) for e in (embeddings1, embeddings2))
-        return SIMILARITY_FUNCTIONS[self.config.similarity_fn_name](a, b)
+        return similarity_function(self.config.similarity_fn_name)(*comparable(embeddings1, embeddings2))
 
     def similarity_pairwise(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
         """The model's similarity of each row with its counterpart: (B, D), (B, D) -> (B,)."""
-        a, b = (np.atleast_2d(np.asarray(e, np.float32)) for e in (embeddings1, embeddings2))
-        if a.shape != b.shape:
-            raise InputError(f"similarity_pairwise needs equal shapes, not {a.shape} and {b.shape}")
-        return pairwise(self.config.similarity_fn_name, a, b)
+        return pairwise(self.config.similarity_fn_name, embeddings1, embeddings2)
 
     def semantic_search(
         self, queries: str | Iterable[str], corpus: Iterable[str], top_k: int = 10, **options: Any

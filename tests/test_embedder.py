@@ -251,6 +251,33 @@ def test_semantic_search(tiny_embedder):
         tiny_embedder.semantic_search("cat", ["a"], top_k=0)
 
 
+def test_semantic_search_takes_vectors_in_every_form(tiny_embedder):
+    vectors = tiny_embedder.encode(["cat", "dog dog", "mat"])
+    hits = minigte.semantic_search(vectors, vectors)
+    for corpus in (vectors.tolist(), list(vectors), [vectors[:2], vectors[2]], iter(vectors)):
+        for row, expected in zip(minigte.semantic_search(vectors.tolist(), corpus), hits, strict=True):
+            assert row == [pytest.approx(hit, abs=1e-6) for hit in expected]
+    assert minigte.semantic_search(vectors[1], vectors)[0] == [
+        pytest.approx(hit, abs=1e-6) for hit in hits[1]
+    ]
+    with pytest.raises(InputError, match=r"unknown similarity 'cos' \(known: cosine, dot"):
+        minigte.semantic_search(vectors, vectors, similarity_fn_name="cos")
+
+
+@pytest.mark.parametrize("of", ["similarity", "similarity_pairwise", "semantic_search"])
+def test_what_cannot_be_compared(tiny_embedder, of):
+    compare = minigte.semantic_search if of == "semantic_search" else getattr(tiny_embedder, of)
+    vectors = tiny_embedder.encode(["cat", "dog"])
+    for texts in ("cat", ["cat", "dog"], [None, "dog"]):
+        with pytest.raises(InputError, match="encode texts first"):
+            compare(texts, vectors)
+    with pytest.raises(InputError, match=r"not of an array \(1, 2, 20\)"):
+        compare(vectors[None], vectors)
+    if of != "similarity_pairwise":  # which says what shapes it needs
+        with pytest.raises(InputError, match="vectors of 20 and of 5 components cannot be compared"):
+            compare(vectors, vectors[:, :5])
+
+
 def test_one_embedder_serves_many_threads(tiny_embedder):
     texts = ["the cat sat on the mat"[: i % 23] for i in range(200)]
     expected = tiny_embedder.encode(texts)
