@@ -14,8 +14,16 @@ from minigte.errors import InputError
 
 def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
     """Cut an iterable into lists of at most ``size``. Raises InputError for what is no iterable of texts."""
-    if isinstance(sentences, (str, bytes, bytearray, Mapping)) or not isinstance(sentences, Iterable):
+    if isinstance(sentences, str):  # an iterable of str too, its letters
+        raise InputError("sentences must be an iterable of str, not one str: put it in a list")
+    if isinstance(sentences, (bytes, bytearray, Mapping)) or not isinstance(sentences, Iterable):
         raise InputError(f"sentences must be a str or an iterable of str, not {type(sentences).__name__}")
+    dimensions = getattr(sentences, "ndim", 1)
+    if dimensions != 1:  # of a DataFrame iter gives the columns' names
+        raise InputError(
+            f"sentences must have one dimension, and this {type(sentences).__name__} has {dimensions}: "
+            "give one column of it"
+        )
     iterator = iter(sentences)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

@@ -100,6 +100,28 @@ def test_what_is_no_iterable_of_texts(tiny_embedder, sentences):
         tiny_embedder.encode(sentences)
 
 
+def test_one_text_where_many_are_taken(tiny_embedder):
+    for read in (tiny_embedder.encode_stream, lambda text: tiny_embedder.semantic_search("cat", text)):
+        with pytest.raises(
+            InputError, match="sentences must be an iterable of str, not one str: put it in a list"
+        ):
+            list(read("cat"))
+
+
+class Frame(list):
+    """What a DataFrame is to a caller that knows none: iter gives the names of its columns."""
+
+    ndim = 2
+
+
+@pytest.mark.parametrize("sentences", [np.array("cat"), np.array([["cat", "dog"]]), Frame(["a column"])])
+def test_a_table_is_no_column_of_texts(tiny_embedder, sentences):
+    with pytest.raises(
+        InputError, match=rf"one dimension, and this \w+ has {sentences.ndim}: give one column"
+    ):
+        tiny_embedder.encode(sentences)
+
+
 @pytest.mark.parametrize("item", [None, b"bytes", 7, float("nan"), ["a list"], "\ud800 alone"])
 @pytest.mark.parametrize("position", [0, 2, 1500])
 def test_an_item_that_is_no_text_is_named_with_its_position(tiny_embedder, item, position):
