@@ -172,13 +172,14 @@ def _input_options(command: Command) -> Command:
 
 
 @cli.command(
+    short_help="Write one vector for each text of a file, or of stdin.",
     epilog=_examples(
         "minigte embed 'hello world'",
         "minigte embed --input texts.txt --output vectors.npy",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet --resume",
         "cat queries.txt | minigte embed --prompt 'query: ' > vectors.jsonl",
-    )
+    ),
 )
 @click.argument("texts", nargs=-1)
 @click.option("--input", "-i", "input_path", help="A file of texts; - is stdin.")
@@ -304,7 +305,8 @@ def embed(
 
 
 @cli.command(
-    epilog=_examples("minigte similarity 'what is the capital of China?' 'Beijing' 'sorting algorithms'")
+    short_help="Print how similar every two of some texts are.",
+    epilog=_examples("minigte similarity 'what is the capital of China?' 'Beijing' 'sorting algorithms'"),
 )
 @click.argument("texts", nargs=-1, required=True)
 @_model_options
@@ -322,11 +324,12 @@ def similarity(texts: tuple[str, ...], **model_options: Any) -> None:
 
 
 @cli.command(
+    short_help="Print the texts of a file that are most similar to a query.",
     epilog=_examples(
         "minigte search 'opening hours' faq.txt",
         "minigte search --top-k 3 --column body 'side effects of statins' corpus.jsonl",
         "grep -v '^#' notes.txt | minigte search 'what to buy' -",
-    )
+    ),
 )
 @click.argument("query")
 @click.argument("file")
@@ -380,12 +383,13 @@ EXPLAIN_FORMATS = ("html", "json", "png")
 
 
 @cli.command(
+    short_help="Show how the model makes a vector, or a similarity, of a text.",
     epilog=_examples(
         "minigte explain 'what is the capital of China?'",
         "minigte explain 'what is the capital of China?' 'Beijing' -o capital.html",
         "minigte explain --layer 3 --head 7 --png 'the cat sat on the mat'",
         "minigte explain 'hello world' --json -o - | head -c 300",
-    )
+    ),
 )
 @click.argument("texts", nargs=-1, required=True)
 @click.option(
@@ -459,7 +463,10 @@ def explain(
         click.echo(path)
 
 
-@cli.command(epilog=_examples("minigte download", "minigte download thenlper/gte-small"))
+@cli.command(
+    short_help="Fetch a model unless it is here, and print its folder.",
+    epilog=_examples("minigte download", "minigte download thenlper/gte-small"),
+)
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option("--revision", help="A commit, branch or tag of the model's repository.")
 @click.option("--cache-folder", type=click.Path(file_okay=False), help="Where downloads are kept.")
@@ -468,7 +475,10 @@ def download(model: str, revision: str | None, cache_folder: str | None) -> None
     click.echo(find_model(model, revision=revision, cache_folder=cache_folder).folder)
 
 
-@cli.command(epilog=_examples("minigte warmup", "minigte warmup int8"))
+@cli.command(
+    short_help="Compile the kernels now, so that no process has to later.",
+    epilog=_examples("minigte warmup", "minigte warmup int8"),
+)
 @click.argument("dtypes", nargs=-1, type=click.Choice(DTYPES))
 def warmup(dtypes: tuple[str, ...]) -> None:
     """Compile the kernels of DTYPES, by default of all, and keep them on disk; print where.
@@ -488,7 +498,10 @@ def warmup(dtypes: tuple[str, ...]) -> None:
     click.echo(directory)
 
 
-@cli.command(epilog=_examples("minigte info", "minigte info --model ./my-model --json"))
+@cli.command(
+    short_help="Show versions, the model's folder, the backend and the caches.",
+    epilog=_examples("minigte info", "minigte info --model ./my-model --json"),
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_model_options
 def info(as_json: bool, **model_options: Any) -> None:

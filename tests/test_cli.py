@@ -392,6 +392,12 @@ def test_every_help_page_has_examples(run, command):
     assert f"  minigte {' '.join(command)}" in page.partition("Examples:")[2]
 
 
+def test_the_list_of_commands_says_each_in_a_whole_sentence(run):
+    listed = succeeded(run("--help")).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) == 7
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 class TestExplain:
     def test_a_page_under_its_default_name(self, run, tmp_path):
         assert succeeded(run("explain", "the cat sat")) == "minigte-explain.html\n"
