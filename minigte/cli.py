@@ -365,7 +365,7 @@ def search(
 
         best: list[tuple[float, Record]] = []
         for vectors in embedder.encode_stream(
-            read_texts(), prompt_name="document", show_progress_bar=progress, truncation="ignore"
+            read_texts(), prompt_name="document", show_progress_bar=progress
         ):
             chunk = [waiting.popleft() for _ in range(len(vectors))]
             hits = minigte.semantic_search(query_vector, vectors, top_k, embedder.config.similarity_fn_name)[

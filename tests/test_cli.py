@@ -343,6 +343,12 @@ class TestSearch:
         (tmp_path / "x.jsonl").write_text('{"id": "first", "text": "a\\n  dog"}\n')
         assert succeeded(run("search", "a dog", "x.jsonl")) == "1.0000\tfirst\ta dog\n"
 
+    def test_a_long_text_is_not_cut_in_silence(self, run, tmp_path):
+        (tmp_path / "x.txt").write_text("cat " * 31 + "\na dog\n")
+        process = run("search", "a dog", "x.txt")
+        assert process.stdout.decode().startswith("1.0000\t2\ta dog\n")
+        assert "warning: 1 of 2 texts have more than 32 tokens and were cut" in process.stderr.decode()
+
     def test_an_empty_file(self, run):
         assert succeeded(run("search", "dog", "-", stdin="")) == ""
 
