@@ -315,10 +315,11 @@ def similarity(texts: tuple[str, ...], **model_options: Any) -> None:
     embedder = Embedder(**model_options)
     vectors = embedder.encode(list(texts))
     scores = embedder.similarity(vectors, vectors)
-    width = min(48, max(map(len, texts)))
+    labels = [" ".join(text.split()) for text in texts]  # on one line each
+    width = min(48, max(map(len, labels)))
     number = len(str(len(texts)))
     click.echo(" " * (number + width + 2) + "".join(f"{i:>9}" for i in range(1, len(texts) + 1)))
-    for i, (text, row) in enumerate(zip(texts, scores, strict=True), 1):
+    for i, (text, row) in enumerate(zip(labels, scores, strict=True), 1):
         label = text if len(text) <= width else text[: width - 1] + "…"
         click.echo(f"{i:>{number}} {label:<{width}} " + "".join(f"{score:9.4f}" for score in row))
 

@@ -327,6 +327,10 @@ def test_similarity(run, vectors):
     np.testing.assert_allclose(table, vectors @ vectors.T, atol=6e-5)
 
 
+def test_similarity_shows_each_text_on_one_line(run):
+    assert succeeded(run("similarity", "a\n\tdog", "cat")) == succeeded(run("similarity", "a dog", "cat"))
+
+
 class TestSearch:
     def test_lines(self, run, folder, tmp_path):
         texts = [f"cat {'dog ' * (i % 9)}{'mat ' * (i % 7)}".strip() for i in range(1500)]
