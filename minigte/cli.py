@@ -183,9 +183,11 @@ def _input_options(command: Command) -> Command:
 )
 @click.argument("texts", nargs=-1)
 @click.option("--input", "-i", "input_path", help="A file of texts; - is stdin.")
-@click.option("--output", "-o", "output_path", help="Where to write; JSONL on stdout by default.")
+@click.option("--output", "-o", "output_path", help="Where to write; - is stdout, which is the default.")
 @click.option(
-    "--output-format", type=click.Choice(OUTPUT_FORMATS), help="By default the output's suffix tells."
+    "--output-format",
+    type=click.Choice(OUTPUT_FORMATS),
+    help="By default the output's suffix tells; on stdout it is jsonl.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an earlier run to the same output was ended.")
 @click.option("--prompt", help="Put this text in front of each text.")
@@ -233,6 +235,8 @@ def embed(
     OUTPUT.unfinished: if the run is ended before, even by a power cut, the same command with --resume goes
     on from there, to the same file, byte for byte.
     """
+    if output_path == STDIN:
+        output_path = None
     if resume and output_path is None:
         raise click.UsageError("--resume needs the --output that is to be resumed")
     if texts and input_path:
@@ -432,7 +436,9 @@ def explain(
         raise click.UsageError("give --json or --png, not both")
     suffix = Path(output_path or "").suffix[1:].lower()
     asked = "json" if as_json else "png" if as_png else None
-    form = asked or (suffix if suffix in EXPLAIN_FORMATS else "html")
+    form = asked or {"": "html", "htm": "html"}.get(suffix, suffix)
+    if form not in EXPLAIN_FORMATS:
+        raise InputError(f"cannot tell the form of {output_path!r}: name it .html, .json or .png")
     path = Path(output_path or f"minigte-explain.{form}")
     if output_path == STDIN and form == "png" and sys.stdout.isatty():
         raise click.UsageError("a PNG on a terminal is no use: name a file with --output")

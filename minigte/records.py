@@ -27,6 +27,7 @@ SUFFIXES = {
     ".txt": "lines",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",  # neither read nor written, and as lines its brackets and keys would be texts
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
@@ -51,7 +52,9 @@ def format_of(path: str, formats: Sequence[str], what: str) -> str:
         return found
     if what == "input" and found is None:
         return "lines"
-    raise InputError(f"cannot tell the {what} format of {path!r}: name one of {', '.join(formats)}")
+    raise InputError(
+        f"cannot tell the {what} format of {path!r}: give --{what}-format, one of {', '.join(formats)}"
+    )
 
 
 def read_records(

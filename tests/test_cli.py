@@ -197,12 +197,29 @@ class TestEmbed:
             assert process.returncode == 2
             assert process.stdout == b""
         assert "cannot read nowhere.txt: No such file" in failed(run("embed", "-i", "nowhere.txt"))
-        assert "cannot tell the output format of 'x.bin'" in failed(run("embed", "a", "-o", "x.bin"))
+        assert "cannot tell the output format of 'x.bin': give --output-format, one of jsonl, npy" in failed(
+            run("embed", "a", "-o", "x.bin")
+        )
         assert "cannot write no/x.npy: No such file" in failed(run("embed", "a", "-o", "no/x.npy"))
         assert "the model folder './nowhere' does not exist" in failed(
             run("embed", "a", "--model", "./nowhere")
         )
         assert "cannot be written to a pipe" in failed(run("embed", "a", "--output-format", "npy"))
+
+    def test_a_dash_is_stdout(self, run, tmp_path):
+        line = succeeded(run("embed", "a dog", "-o", "-"))
+        assert line == succeeded(run("embed", "a dog"))
+        assert succeeded(run("embed", "a dog", "-o", "-", "--output-format", "jsonl")) == line
+        assert list(tmp_path.iterdir()) == []
+
+    def test_json_is_not_taken_for_lines(self, run, tmp_path):
+        (tmp_path / "texts.json").write_text('{"text": "a dog"}\n')
+        for args in (("embed", "-i", "texts.json"), ("search", "a dog", "texts.json")):
+            message = (
+                "cannot tell the input format of 'texts.json': give --input-format, one of lines, jsonl,"
+            )
+            assert message in failed(run(*args))
+            assert succeeded(run(*args, "--input-format", "jsonl"))
 
     def test_a_terminal_gets_a_hint_and_not_silence(self):
         controller, terminal = pty.openpty()
@@ -475,6 +492,7 @@ class TestExplain:
             (("--head", "5", "a"), "--head must be from 0 to 4, not 5"),
             (("--prompt-name", "nonsense", "a"), "unknown prompt_name"),
             (("-o", "no/such/folder.html", "a"), "cannot write no/such/folder.html"),
+            (("-o", "a.svg", "a"), "cannot tell the form of 'a.svg': name it .html, .json or .png"),
         ],
     )
     def test_errors_leave_nothing_behind(self, run, tmp_path, args, message):
