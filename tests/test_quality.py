@@ -52,3 +52,10 @@ def test_classification_is_within_chance_of_what_was_published(tool):
             if measured is not None:
                 chance = math.sqrt(2) * tool.standard_error(measured)  # both are means of ten draws
                 assert abs(measured["score"] - published[name]) <= 2 * chance, (model, name)
+
+
+def test_twitter_before_the_norm_is_the_cards_euclid(tool):
+    """85.080: what the page says of vectors before the norm."""
+    scores = tool.read_results("thenlper/gte-small")["TwitterURLCorpus"]["no norm"]["scores"]
+    assert round(100 * scores["euclidean_ap"], 3) == 85.080
+    assert scores["max_ap"] == scores["euclidean_ap"]
