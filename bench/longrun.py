@@ -139,6 +139,8 @@ def thinned(samples: list[Sample]) -> list[Sample]:
 def figures(samples: list[Sample], count: int) -> dict[str, Any]:
     """What is told of one workload."""
     working = [sample for sample in samples if sample["texts"] >= count // 10]
+    if len(working) < 2:
+        raise SystemExit(f"{count} is too few to tell a half from the other: give {10 * CHUNK_TEXTS} or more")
     half = len(working) // 2
     return {
         "count": count,
