@@ -350,7 +350,7 @@ def plan(models: Sequence[str], tasks: Sequence[str], runs: Sequence[str]) -> It
             only = RUNS[run]
             if only is None or task in only:
                 for model in models:
-                    if run != "no norm" or CLASSIFIED.get(model) == run:
+                    if run != "no norm" or CLASSIFIED.get(model, run) == run:
                         yield task, model, run
 
 
@@ -461,7 +461,11 @@ def section(model: str, results: Results) -> str:
     if drawn:
         parts += [
             "Accuracy over ten draws of training texts; transformers computes in float32, "
-            + ("*no norm* is float32 before the L2 norm, " if CLASSIFIED.get(model) == "no norm" else "")
+            + (
+                "*no norm* is float32 before the L2 norm, "
+                if any("no norm" in runs for runs in drawn.values())
+                else ""
+            )
             + "and *chance* is the standard error of a mean of ten draws:",
             classification_table(drawn, published, CLASSIFIED.get(model, "float32")),
         ]
