@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import gzip
 import heapq
 import json
 import os
@@ -28,7 +29,7 @@ from minigte.checkpoint import find_weights, model_sha256
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MinigteError, MissingDependencyError, ModelNotFoundError, OutputError
 from minigte.files import replacing, sha256_of
-from minigte.records import INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, output_of, read_records
+from minigte.records import GZIP, INPUT_FORMATS, OUTPUT_FORMATS, Record, format_of, output_of, read_records
 from minigte.sources import DEFAULT_MODEL, cache_directory, find_model
 from minigte.unfinished import Unfinished
 
@@ -182,7 +183,7 @@ def _input_options(command: Command) -> Command:
     ),
 )
 @click.argument("texts", nargs=-1)
-@click.option("--input", "-i", "input_path", help="A file of texts; - is stdin.")
+@click.option("--input", "-i", "input_path", help="A file of texts, or one ending in .gz; - is stdin.")
 @click.option("--output", "-o", "output_path", help="Where to write; - is stdout, which is the default.")
 @click.option(
     "--output-format",
@@ -241,6 +242,7 @@ def embed(
         raise click.UsageError("--resume needs the --output that is to be resumed")
     if texts and input_path:
         raise click.UsageError("give TEXTS or --input, not both")
+    _refuse_two_prompts(prompt, prompt_name)
     if not texts and input_path is None and sys.stdin.isatty():
         raise click.UsageError("give TEXTS, --input FILE, or texts on stdin")
     output_format = output_format or (
@@ -432,6 +434,7 @@ def explain(
     """
     if len(texts) > 2:
         raise click.UsageError("give one text, or two to compare")
+    _refuse_two_prompts(prompt, prompt_name)
     if as_json and as_png:
         raise click.UsageError("give --json or --png, not both")
     suffix = Path(output_path or "").suffix[1:].lower()
@@ -569,6 +572,11 @@ def info(as_json: bool, **model_options: Any) -> None:
         click.echo(f"{name + ':':<21}{value}")
 
 
+def _refuse_two_prompts(prompt: str | None, prompt_name: str | None) -> None:
+    if prompt is not None and prompt_name is not None:
+        raise click.UsageError("give --prompt or --prompt-name, not both")
+
+
 @contextlib.contextmanager
 def _open_records(
     path: str, input_format: str | None, column: str, id_column: str
@@ -579,7 +587,7 @@ def _open_records(
         yield read_records(sys.stdin.buffer, "stdin", file_format, column, id_column)
         return
     try:
-        file = Path(path).open("rb")  # noqa: SIM115
+        file: Any = (gzip.open if path.lower().endswith(GZIP) else open)(path, "rb")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     with file:

@@ -182,8 +182,8 @@ class Embedder:
         """
         _check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings"))
         _check_choice("truncation", truncation, ("warn", "ignore", "error"))
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number from 1, not {batch_size!r}")
         dim = self._check_truncate_dim(truncate_dim) or self.truncate_dim
         prefix = self._prompt(prompt_name, prompt)
         seen = cut = 0
@@ -284,7 +284,8 @@ class Embedder:
             self._pool, offsets=np.array([0, len(tokens)]), dim=self.truncate_dim, normalize_embeddings=False
         )  # (T, D) -> (1, dim)
         weights = self._weights or load_weights(self.source.folder, self.config)
-        whole = Text(self.source.name, self.config, prefix + text, tuple(tokens), tuple(tokenized.input_ids))
+        ids = tuple(tokenized.input_ids)
+        whole = Text(self.source.name, self.config, prefix + text, tuple(tokens), ids, tokenized.is_cut)
         return trace(whole, weights, pool)
 
     def explain_similarity(self, a: str | Trace, b: str | Trace) -> SimilarityTrace:

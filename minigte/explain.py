@@ -105,6 +105,7 @@ class Text:
     text: str  # with its prompt in front
     tokens: tuple[str, ...]  # T of them, special tokens included
     input_ids: tuple[int, ...]  # (T,), the tokens' rows in the vocabulary
+    is_cut: bool  # whether the text goes on after the tokens, more than the model reads
 
 
 class Trace(Stages):
@@ -128,6 +129,7 @@ class Trace(Stages):
         self.text = text.text
         self.tokens = text.tokens
         self.input_ids = text.input_ids
+        self.is_cut = text.is_cut
         self.model = text.model
         self.config = text.config
         self.layer_vectors = layer_vectors  # (L + 1, D) the text's vector if the model ended there

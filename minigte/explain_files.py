@@ -12,11 +12,13 @@ import numpy.typing as npt
 from minigte.errors import MissingDependencyError
 from minigte.explain import SimilarityTrace, Trace
 
+LABELS = 128  # tokens named along one side of a picture; of more, every second, third, ...
+
 
 def json_parts(explained: Trace | SimilarityTrace) -> Iterator[str]:
     """One JSON object, piece by piece; every float32 is spelled so that reading it gives the same float32."""
     if isinstance(explained, Trace):
-        own = {key: getattr(explained, key) for key in ("model", "text", "tokens", "input_ids")}
+        own = {key: getattr(explained, key) for key in ("model", "text", "tokens", "input_ids", "is_cut")}
         yield (
             json.dumps(own, ensure_ascii=False)[:-1]
             + f', "vector": {_numbers(explained.vector)}, "stages": {{'
@@ -49,7 +51,8 @@ def write_png(explained: Trace | SimilarityTrace, file: BinaryIO, *, layer: int 
     values: npt.NDArray[Any]
     if isinstance(explained, Trace):
         rows, columns = explained.tokens, explained.tokens
-        values, smallest, largest, colours = explained.attentions[layer, head], 0.0, 1.0, "Blues"
+        values, smallest, colours = explained.attentions[layer, head], 0.0, "Blues"
+        largest = float(values.max())  # not 1: among many tokens no probability comes near it
         title = f"layer {layer}, head {head}: what each token (row) gathers from"
     else:
         rows, columns = explained.a.tokens, explained.b.tokens
@@ -60,11 +63,12 @@ def write_png(explained: Trace | SimilarityTrace, file: BinaryIO, *, layer: int 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap=colours, vmin=smallest, vmax=largest)
-    size = max(2.0, min(9.0, 500 / max(len(rows), len(columns))))
+    size = max(5.0, min(9.0, 500 / max(len(rows), len(columns))))
+    step = -(-max(len(rows), len(columns)) // LABELS)
     # Not as mathematics, which matplotlib takes text between dollars for.
     options: dict[str, Any] = {"fontsize": size, "parse_math": False}
-    axes.set_xticks(range(len(columns)), columns, rotation=90, **options)
-    axes.set_yticks(range(len(rows)), rows, **options)
+    axes.set_xticks(range(0, len(columns), step), columns[::step], rotation=90, **options)
+    axes.set_yticks(range(0, len(rows), step), rows[::step], **options)
     axes.set_title(title, fontsize=9, loc="left", parse_math=False)
     figure.colorbar(image, shrink=0.6)
     figure.savefig(file, format="png", dpi=150)

@@ -63,6 +63,7 @@ def _text(trace: Trace) -> dict[str, Any]:
         "text": trace.text,
         "tokens": trace.tokens,
         "input_ids": trace.input_ids,
+        "is_cut": trace.is_cut,
         "attention": [_packed(layer, PROBABILITY, "<u2") for layer in trace.attentions],
         "lengths": _rounded(np.linalg.norm(pooled.astype(np.float64), axis=-1)),  # (L + 1,)
         "cosines": _rounded(_cosine(trace.layer_vectors.astype(np.float64))),  # (L + 1,)

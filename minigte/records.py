@@ -1,7 +1,7 @@
 """Texts with their ids from files, and vectors with their ids to files; one record at a time.
 
-Input: lines, JSONL, CSV, TSV, Parquet. Output: JSONL, .npy, Parquet. Nothing is held but the records on
-their way, so files may be larger than memory. Parquet needs the ``pyarrow`` package.
+Input: lines, JSONL, CSV, TSV, Parquet, also packed by gzip. Output: JSONL, .npy, Parquet. Nothing is
+held but the records on their way, so files may be larger than memory. Parquet needs the ``pyarrow`` package.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -34,6 +35,8 @@ SUFFIXES = {
     ".npy": "npy",
 }
 
+GZIP = ".gz"  # after a suffix of an input: the file is unpacked while it is read
+
 # A field of a CSV file is a whole document; the csv module's own limit is 128 KiB.
 CSV_FIELD_LIMIT = 2**31 - 1
 
@@ -47,7 +50,8 @@ class Record(NamedTuple):
 
 def format_of(path: str, formats: Sequence[str], what: str) -> str:
     """The format that a file name's suffix stands for. Raises InputError where it stands for none of them."""
-    found = SUFFIXES.get(Path(path).suffix.lower())
+    name = path.lower()
+    found = SUFFIXES.get(Path(name.removesuffix(GZIP) if what == "input" else name).suffix)
     if found is not None and found in formats:
         return found
     if what == "input" and found is None:
@@ -81,14 +85,17 @@ def read_records(
 
 def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
     """UTF-8 lines, each with its line end; a byte order mark at the start is dropped."""
-    for number, line in enumerate(file, 1):
-        try:
+    number = 0
+    try:
+        for number, line in enumerate(file, 1):
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): "
-                "convert it with iconv"
-            ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): convert it with iconv"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:  # the last two: of a file in gzip's form
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {name} after line {number}: {reason}") from None
 
 
 def _read_jsonl(lines: Iterable[str], name: str, column: str, id_column: str) -> Iterator[Record]:
@@ -162,7 +169,7 @@ def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Ite
                     )
                 yield record
                 number += 1
-    except pyarrow.ArrowException as error:
+    except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"{name} is not a whole Parquet file ({error})") from error
 
 

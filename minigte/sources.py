@@ -206,6 +206,6 @@ def _not_shown(repository: str, revision: str | None) -> str:
 
 def _not_cached(repository: str) -> str:
     return (
-        f"{repository} is not on this machine, and downloads are switched off: run "
+        f"{repository} is not on this machine, and may not be downloaded now: run "
         f"'minigte download {repository}' where there is a network, or give a model folder's path"
     )

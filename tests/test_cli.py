@@ -1,6 +1,8 @@
 """The command line as a shell sees it: stdout, stderr, exit codes, files; each run is its own process."""
 
 import csv
+import gzip
+import io
 import json
 import os
 import pty
@@ -185,9 +187,52 @@ class TestEmbed:
         assert (tmp_path / "out.jsonl").read_text() == "what was there before"
         assert {path.name for path in tmp_path.iterdir()} == {name, "out.jsonl"}
 
+    @pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "parquet"])
+    def test_gzip(self, run, vectors, tmp_path, suffix):
+        path = tmp_path / f"input.{suffix}.GZ"
+        if suffix == "parquet":
+            pa = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+            import pyarrow.parquet
+
+            buffer = io.BytesIO()
+            pyarrow.parquet.write_table(pa.table({"text": TEXTS}), buffer)
+            content = buffer.getvalue()
+        elif suffix == "csv":
+            content = "text\n{}\n".format("\n".join(f'"{text}"' for text in TEXTS)).encode()
+        else:
+            content = "\n".join(json.dumps(text) if suffix == "jsonl" else text for text in TEXTS).encode()
+        path.write_bytes(gzip.compress(content))
+        ids, got = parse(succeeded(run("embed", "--input", path.name)))
+        assert ids == [0, 1, 2, 3]
+        np.testing.assert_array_equal(got, vectors)
+        assert succeeded(run("search", "--top-k", "1", TEXTS[0], path.name)).startswith("1.0000\t")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (
+                gzip.compress(b"a\n" * 500)[:-9],
+                "cannot read x.gz after line 500: Compressed file ended before",
+            ),
+            (b"not packed", "cannot read x.gz after line 0: Not a gzipped file"),
+            (gzip.compress(b"")[:10] + b"\xff" * 100, "cannot read x.gz after line 0: Error -3 while"),
+        ],
+    )
+    def test_spoiled_gzip(self, run, tmp_path, content, message):
+        (tmp_path / "x.gz").write_bytes(content)
+        assert message in failed(run("embed", "--input", "x.gz", "--output", "out.npy"))
+        assert not (tmp_path / "out.npy").exists()
+
+    def test_an_input_that_cannot_be_read(self, run):
+        # Its first byte belongs to no page of the process, and reading it is an input/output error.
+        assert "cannot read /proc/self/mem after line 0: Input/output error" in failed(
+            run("embed", "--input", "/proc/self/mem")
+        )
+
     def test_wrong_calls(self, run, tmp_path):
         for args in (
             ["embed", "a", "--input", "b"],
+            ["embed", "a", "--prompt", "query: ", "--prompt-name", "query"],
             ["embed", "--precision", "int4"],
             ["unheard"],
             ["embed", "--no"],
@@ -444,10 +489,11 @@ class TestExplain:
         assert succeeded(run("explain", "the cat sat", *args)) == "minigte-explain.json\n"
         got = json.loads((tmp_path / "minigte-explain.json").read_text())
         trace = Embedder(folder).explain("the cat sat")
-        assert (got["text"], got["tokens"], got["input_ids"]) == (
+        assert (got["text"], got["tokens"], got["input_ids"], got["is_cut"]) == (
             "the cat sat",
             list(trace.tokens),
             list(trace.input_ids),
+            False,
         )
         np.testing.assert_array_equal(np.array(got["vector"], np.float32), trace.vector)
         assert list(got["stages"]) == list(trace)
@@ -499,7 +545,10 @@ class TestExplain:
         assert message in failed(run("explain", *args))
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("args", [(), ("a", "b", "c"), ("--json", "--png", "a")])
+    @pytest.mark.parametrize(
+        "args",
+        [(), ("a", "b", "c"), ("--json", "--png", "a"), ("--prompt", "", "--prompt-name", "query", "a")],
+    )
     def test_wrong_calls(self, run, args):
         process = run("explain", *args)
         assert process.returncode == 2

@@ -232,9 +232,9 @@ def test_an_unknown_choice(tiny_embedder, option):
         tiny_embedder.encode("cat", **{option: "other"})
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
+@pytest.mark.parametrize("batch_size", [0, -1, "8", 2.0])
 def test_batch_size(tiny_embedder, batch_size):
-    with pytest.raises(InputError, match=f"batch_size must be at least 1, not {batch_size}"):
+    with pytest.raises(InputError, match=f"batch_size must be a whole number from 1, not {batch_size!r}"):
         tiny_embedder.encode("cat", batch_size=batch_size)
 
 

@@ -174,6 +174,7 @@ def test_a_trace_can_be_copied_and_kept(trace: Trace) -> None:
 @pytest.mark.parametrize("text", [TEXT, "", "a", "[SEP] é 中 </s>", "dog " * 100])
 def test_the_vector_is_that_of_encode(tiny_embedder: Embedder, folder: Path, text: str) -> None:
     trace = tiny_embedder.explain(text, truncation="ignore")
+    assert trace.is_cut == (tiny_embedder.count_tokens(text) > tiny_embedder.max_seq_length)
     encode = Embedder(folder, backend="numpy").encode
     np.testing.assert_array_equal(trace.vector, encode(text, truncation="ignore"))
     assert trace.input_ids == tuple(tiny_embedder.tokenize(text)["input_ids"])

@@ -152,6 +152,7 @@ def test_tokens_and_ids(opened: Opened, pair: SimilarityTrace) -> None:
     want = [f"{token}\n{i}" for token, i in zip(pair.a.tokens, pair.a.input_ids, strict=True)]
     assert shown == want
     assert opened.text("text") == TEXT
+    assert not opened.page.locator("#cut").is_visible()
 
 
 @pytest.mark.parametrize("view", ["matrix", "arcs"])
@@ -405,6 +406,7 @@ def test_gte_small_at_128_tokens(browser: Any, gte_small: Path, tmp_path: Path) 
     opened.shown(0, 11, 7, 100)
     assert_row_shown(opened, trace, 11, 7, 100)
     opened.page.get_by_role("radio", name="arcs").check()
+    assert opened.page.locator("#cut").is_visible()
     assert opened.complaints == []
 
 

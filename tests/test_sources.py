@@ -109,7 +109,7 @@ class TestHub:
             kind, message = find("gte-small", hub.url, **option)
         assert kind == "ModelNotFoundError"
         assert (
-            "downloads are switched off: run 'minigte download thenlper/gte-small' where there is" in message
+            "may not be downloaded now: run 'minigte download thenlper/gte-small' where there is" in message
         )
         assert hub.requests == []
 
