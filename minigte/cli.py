@@ -41,6 +41,7 @@ STDIN = "-"
 def main() -> None:
     """Run the command line and exit."""
     warnings.showwarning = _show_warning
+    _open_closed()
     code = 0
     try:
         # Not cli.main(): that has its own ideas of a broken pipe and of an interrupt.
@@ -74,6 +75,13 @@ def main() -> None:
         click.echo(f"minigte: error: {error.filename or 'stdout'}: {error.strerror or error}", err=True)
         code = 1
     sys.exit(code)
+
+
+def _open_closed() -> None:
+    """Let nothing stand for each of the standard streams that the caller has closed, as services do."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

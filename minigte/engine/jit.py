@@ -79,10 +79,8 @@ class _KernelCache:
                 except Exception:  # absent, unreadable or damaged: all the same
                     continue
         require_memory(COMPILING, "compiling the kernels", "run 'minigte warmup' where there is more")
-        print(
-            "minigte: compiling its kernels for this processor, once (some seconds)",
-            file=sys.stderr,
-        )
+        if sys.stderr is not None:  # closed; print would take stdout then
+            print("minigte: compiling its kernels for this processor, once (some seconds)", file=sys.stderr)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
