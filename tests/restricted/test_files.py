@@ -49,6 +49,20 @@ def test_a_stranger(place):
     first_vector(done)
 
 
+def test_closed_streams(place):
+    done = place(
+        "standard input, output and error closed, as of a service; no kernels compiled before",
+        "cp -r minigte $TMP/minigte && find $TMP/minigte -name '*.kernel' -delete && "
+        "export PYTHONPATH=$TMP && "
+        "minigte embed --model $MODEL --output $TMP/vectors.npy hello <&- >&- 2>&- && "
+        "python -c 'import minigte, sys; minigte.Embedder(sys.argv[1]).encode(\"hello\")' $MODEL "
+        "<&- >&- 2>&- && "
+        "python -c 'import numpy, sys; print(numpy.load(sys.argv[1]).shape)' $TMP/vectors.npy",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(1, 384)\n"
+
+
 def test_home_cannot_be_written(place):
     done = place(
         "HOME is not writable",

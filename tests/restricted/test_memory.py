@@ -4,14 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 DOCUMENTS = 3633
+PAGES = 200
 
 
 @pytest.fixture
 def nfcorpus(tmp_path):
-    from conftest import ROOT
-
     corpus = ROOT.parent / "shared" / "data" / "mteb" / "NFCorpus" / "corpus.jsonl"
     if not corpus.exists():
         pytest.skip("NFCorpus is not here: ../shared/data/mteb/NFCorpus/corpus.jsonl")
@@ -22,18 +22,32 @@ def nfcorpus(tmp_path):
             )
 
 
-@pytest.mark.timeout(3600)
-def test_half_a_core_and_512_mb(place, nfcorpus, tmp_path):
+def half_a_core(place, tmp_path, what, name, count):
+    """Embed the texts of $TMP/``name`` within half a core and 512 MB."""
     done = place(
-        "half a core and 512 MB: int8 embeds NFCorpus, 3,633 documents",
+        f"half a core and 512 MB: int8 embeds {what}",
         "python tests/restricted/cgroup.py --cores 0.5 --memory 512M minigte embed --model $MODEL "
-        "--dtype int8 --truncation ignore --input $TMP/nfcorpus.jsonl --output $TMP/vectors.npy && "
+        f"--dtype int8 --truncation ignore --input $TMP/{name} --output $TMP/vectors.npy && "
         "python -c 'import numpy, sys; print(numpy.load(sys.argv[1]).shape)' $TMP/vectors.npy",
     )
     assert done.returncode == 0, done.stderr
     vectors = np.load(tmp_path / "vectors.npy")
-    assert vectors.shape == (DOCUMENTS, 384)
+    assert vectors.shape == (count, 384)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_half_a_core_pages(place, tmp_path):
+    """Texts that are here everywhere: the course, in pieces of 512 tokens and more."""
+    course = "".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+    pieces = [course[start : start + 3000] for start in range(0, len(course) - 3000, 500)][:PAGES]
+    with (tmp_path / "pages.jsonl").open("w") as out:
+        out.writelines(json.dumps(piece) + "\n" for piece in pieces)
+    half_a_core(place, tmp_path, f"{PAGES} texts of 512 tokens", "pages.jsonl", PAGES)
+
+
+@pytest.mark.timeout(3600)
+def test_half_a_core_nfcorpus(place, nfcorpus, tmp_path):
+    half_a_core(place, tmp_path, "NFCorpus, 3,633 documents", "nfcorpus.jsonl", DOCUMENTS)
 
 
 @pytest.mark.parametrize(("dtype", "memory"), [("float32", "256M"), ("int8", "192M")])
