@@ -169,13 +169,16 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         command = [sys.executable, "-m", "minigte", "embed", "--model", str(options.model), "--offline"]
         command += ["--input", str(source), "--output", str(output), "--resume"]
         command += ["--dtype", options.dtype, "--truncation", "ignore"]
+        if name == "documents" and options.document_tokens:
+            command += ["--max-seq-length", str(options.document_tokens)]
         run(command, output, log)
     import pyarrow.parquet
 
     table = pyarrow.parquet.ParquetFile(output)
     if table.metadata.num_rows != count:
         raise SystemExit(f"{output} has {table.metadata.num_rows} rows, not {count}")
-    return figures([json.loads(line) for line in log.open()], count)
+    tokens = options.document_tokens if name == "documents" else None
+    return {"max_seq_length": tokens, **figures([json.loads(line) for line in log.open()], count)}
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
@@ -217,8 +220,9 @@ def section(document: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, result in document["results"].items():
+        tokens = result["max_seq_length"]
         cells = [
-            f"{result['count']:,} {NAMES[name]}",
+            f"{result['count']:,} {NAMES[name]}" + (f", cut to {tokens} tokens" if tokens else ""),
             f"{result['seconds'] / 60:.1f}",
             f"{result['count'] / result['seconds']:,.0f}",
             *(f"{result[key] / MB:.0f}" for key in ("peak", "first_half", "second_half")),
@@ -245,6 +249,12 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(
             f"--{name}", type=int, default=count, metavar="N", help=f"how many {NAMES[name]}; 0: none"
         )
+    parser.add_argument(
+        "--document-tokens",
+        type=int,
+        metavar="N",
+        help="cut documents to N tokens; by default the model does",
+    )
     parser.add_argument("--dtype", default="int8", help="int8 by default")
     parser.add_argument("--data", type=Path, default=shared / "data" / "mteb", help="MTEB's files")
     parser.add_argument(
