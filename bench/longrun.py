@@ -157,6 +157,7 @@ def figures(samples: list[Sample], count: int) -> dict[str, Any]:
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Embed one workload whole; returns its figures."""
     count = getattr(options, name)
+    tokens = options.document_tokens if name == "documents" else None
     folder: Path = options.work
     source, output = folder / f"{name}-{count}.jsonl", folder / f"{name}-{count}.parquet"
     if not source.exists():
@@ -169,15 +170,14 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         command = [sys.executable, "-m", "minigte", "embed", "--model", str(options.model), "--offline"]
         command += ["--input", str(source), "--output", str(output), "--resume"]
         command += ["--dtype", options.dtype, "--truncation", "ignore"]
-        if name == "documents" and options.document_tokens:
-            command += ["--max-seq-length", str(options.document_tokens)]
+        if tokens:
+            command += ["--max-seq-length", str(tokens)]
         run(command, output, log)
     import pyarrow.parquet
 
     table = pyarrow.parquet.ParquetFile(output)
     if table.metadata.num_rows != count:
         raise SystemExit(f"{output} has {table.metadata.num_rows} rows, not {count}")
-    tokens = options.document_tokens if name == "documents" else None
     return {"max_seq_length": tokens, **figures([json.loads(line) for line in log.open()], count)}
 
 

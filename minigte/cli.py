@@ -78,7 +78,10 @@ def main() -> None:
 
 
 def _open_closed() -> None:
-    """Let nothing stand for each of the standard streams that the caller has closed, as services do."""
+    """Let nothing stand for each of the standard streams that the caller has closed, as services do.
+
+    What is opened stays open until the process ends.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115

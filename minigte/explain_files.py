@@ -63,8 +63,9 @@ def write_png(explained: Trace | SimilarityTrace, file: BinaryIO, *, layer: int 
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap=colours, vmin=smallest, vmax=largest)
-    size = max(5.0, min(9.0, 500 / max(len(rows), len(columns))))
-    step = -(-max(len(rows), len(columns)) // LABELS)
+    longer = max(len(rows), len(columns))
+    size = max(5.0, min(9.0, 500 / longer))
+    step = -(-longer // LABELS)
     # Not as mathematics, which matplotlib takes text between dollars for.
     options: dict[str, Any] = {"fontsize": size, "parse_math": False}
     axes.set_xticks(range(0, len(columns), step), columns[::step], rotation=90, **options)

@@ -7,6 +7,7 @@ held but the records on their way, so files may be larger than memory. Parquet n
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import zlib
@@ -36,6 +37,7 @@ SUFFIXES = {
 }
 
 GZIP = ".gz"  # after a suffix of an input: the file is unpacked while it is read
+READ_ERRORS = (OSError, EOFError, zlib.error)  # the last two of a file that gzip has not made whole
 
 # A field of a CSV file is a whole document; the csv module's own limit is 128 KiB.
 CSV_FIELD_LIMIT = 2**31 - 1
@@ -93,7 +95,7 @@ def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
         raise InputError(
             f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): convert it with iconv"
         ) from None
-    except (OSError, EOFError, zlib.error) as error:  # the last two: of a file in gzip's form
+    except READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {name} after line {number}: {reason}") from None
 
@@ -144,8 +146,10 @@ def _read_csv(
 
 def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Iterator[Record]:
     pyarrow = _pyarrow()
-    seekable = file if file.seekable() else io.BytesIO(file.read())  # the index is at the file's end
     try:
+        # The index is at the file's end, and in gzip's form each step back is a start from the beginning.
+        in_place = file.seekable() and not isinstance(file, gzip.GzipFile)
+        seekable = file if in_place else io.BytesIO(file.read())
         # Buffered: a row group may be the whole file, and is not to be held at once.
         table = pyarrow.parquet.ParquetFile(seekable, buffer_size=1 << 20, pre_buffer=False)
         names = table.schema_arrow.names
@@ -169,7 +173,7 @@ def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Ite
                     )
                 yield record
                 number += 1
-    except (OSError, pyarrow.ArrowException) as error:
+    except (*READ_ERRORS, pyarrow.ArrowException) as error:
         raise InputError(f"{name} is not a whole Parquet file ({error})") from error
 
 

@@ -223,6 +223,13 @@ class TestEmbed:
         assert message in failed(run("embed", "--input", "x.gz", "--output", "out.npy"))
         assert not (tmp_path / "out.npy").exists()
 
+    def test_spoiled_gzip_of_parquet(self, run, tmp_path):
+        pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+        (tmp_path / "x.parquet.gz").write_bytes(gzip.compress(b"PAR1" * 500)[:-9])
+        assert "x.parquet.gz is not a whole Parquet file (Compressed file ended" in failed(
+            run("embed", "--input", "x.parquet.gz")
+        )
+
     def test_an_input_that_cannot_be_read(self, run):
         # Its first byte belongs to no page of the process, and reading it is an input/output error.
         assert "cannot read /proc/self/mem after line 0: Input/output error" in failed(

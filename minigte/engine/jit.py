@@ -79,7 +79,7 @@ class _KernelCache:
                 except Exception:  # absent, unreadable or damaged: all the same
                     continue
         require_memory(COMPILING, "compiling the kernels", "run 'minigte warmup' where there is more")
-        if sys.stderr is not None:  # closed; print would take stdout then
+        if sys.stderr is not None:  # else print would take stdout
             print("minigte: compiling its kernels for this processor, once (some seconds)", file=sys.stderr)
         return None
 
