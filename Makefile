@@ -31,7 +31,7 @@ quality: .venv-torch/installed  ## score minigte on MTEB's tasks and write docs/
 	.venv-torch/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
 
 test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
-	@.venv-page/bin/python -m pytest tests/test_explain_page.py
+	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py
 
 screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py

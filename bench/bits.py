@@ -25,11 +25,11 @@ import ops as kernels
 import texts
 
 from minigte import Embedder
-from minigte.backend import NumPyBackend
-from minigte.checkpoint import load_weights
-from minigte.engine import simd
-from minigte.engine.bert import Engine, pack_model
-from minigte.engine.matmul import Matrix, to_bfloat16
+from minigte.backend import DTYPES, NumPyBackend
+from minigte.engine.scheduler import Engine
+from minigte.engine.target import LEVEL
+from minigte.engine.weights import Matrix, pack_model, to_bfloat16
+from minigte.loading.weights import load_weights
 from minigte.models.bert import Weights
 from minigte.reference import bert, ops
 
@@ -43,7 +43,7 @@ SAMPLE = 24  # every so many sentences where each costs several passes of the re
 LOWEST = 6  # sentences that are looked at one by one
 NOISE = 0.1  # of a word embedding's length
 PRODUCTS = ("query", "key", "value", "attention_output", "intermediate", "output")
-ENGINE_INT8 = dict.fromkeys(PRODUCTS, "int8") | {"value": "bfloat16"}  # see engine/bert.py's VALUE_DTYPES
+ENGINE_INT8 = dict.fromkeys(PRODUCTS, "int8") | {"value": "bfloat16"}  # see engine/formats.py
 
 
 def distances(a: Float32, b: Float32) -> Float32:
@@ -131,7 +131,7 @@ class Study:
 
 def packed_bytes(study: Study, dtype: str) -> int:
     """The memory of the layers' weights as the engine packs them."""
-    model = pack_model(study.embedder.config.encoder, study.weights, dtype)
+    model = pack_model(study.embedder.config.encoder, study.weights, dtype, LEVEL)
     return sum(array.nbytes for field in model if isinstance(field, Matrix) for array in field)
 
 
@@ -157,7 +157,7 @@ def measure(data: Path, model: Path) -> dict[str, Any]:
     vectors = {
         name: {
             dtype: Embedder(model, backend="numba", dtype=dtype).encode(some, truncation="ignore")
-            for dtype in kernels.DTYPES
+            for dtype in DTYPES
         }
         for name, some in workloads.items()
     }
@@ -203,8 +203,8 @@ def measure(data: Path, model: Path) -> dict[str, Any]:
     return {
         "machine": machine.facts(),
         "processor": kernels.processor(),
-        "instructions": {dtype: simd.describe(dtype) for dtype in kernels.DTYPES},
-        "bytes": {dtype: packed_bytes(study, dtype) for dtype in kernels.DTYPES},
+        "instructions": {dtype: LEVEL.instructions(dtype) for dtype in DTYPES},
+        "bytes": {dtype: packed_bytes(study, dtype) for dtype in DTYPES},
         "distances": {
             name: {dtype: [float(f"{d:.3g}") for d in values] for dtype, values in some.items()}
             for name, some in lost.items()

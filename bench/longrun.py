@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 
 import machine
 
+from minigte.cli.resumable import DIGEST_BYTES, LENGTH_BYTES, MAGIC
 from minigte.embedder import CHUNK_TEXTS
-from minigte.unfinished import DIGEST_BYTES, LENGTH_BYTES, MAGIC
 
 Sample = dict[str, Any]
 

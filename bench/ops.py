@@ -23,12 +23,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from minigte.engine import rowwise, simd
+from minigte.engine import simd
 from minigte.engine.attention import attention
+from minigte.engine.finishes import GELU, LINEAR
 from minigte.engine.jit import kernel
-from minigte.engine.matmul import linear, pack, to_bfloat16
+from minigte.engine.linear import linear
+from minigte.engine.rows import LOG2_E, convert, gelu, layer_norm, softmax
 from minigte.engine.simd import PANEL, TILE_ROWS, address, load, store, tile
+from minigte.engine.target import LEVEL
+from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
+from minigte.runtime import pages
 
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -53,9 +58,7 @@ class Case(NamedTuple):
 
 def zeros(dtype: npt.DTypeLike, *shape: int) -> Array:
     """An aligned array of zeros."""
-    array = simd.empty(shape, dtype)
-    array.fill(0)
-    return array
+    return pages.zeros(shape, dtype)
 
 
 @kernel
@@ -85,7 +88,7 @@ def repeat_layer_norm(times, x, weight, bias):
     """Rows in place; the result is normalised again next time."""
     for _ in range(times):
         for i in range(len(x)):
-            rowwise.layer_norm(
+            layer_norm(
                 address(x) + i * x.strides[0], x.shape[1], address(weight), address(bias), np.float32(1e-12)
             )
 
@@ -95,7 +98,7 @@ def repeat_gelu(times, x, y):
     """The activation of every element."""
     for _ in range(times):
         for i in range(0, 4 * x.size, simd.VECTOR_BYTES):
-            store(address(y) + i, rowwise.gelu(load(address(x) + i)))
+            store(address(y) + i, gelu(load(address(x) + i)))
 
 
 @kernel
@@ -104,14 +107,14 @@ def repeat_softmax(times, x, y):
     for _ in range(times):
         for i in range(len(x)):
             shift = i * x.strides[0]
-            rowwise.softmax(address(x) + shift, x.shape[1], rowwise.LOG2_E, y, address(y) + shift)
+            softmax(address(x) + shift, x.shape[1], LOG2_E, y, address(y) + shift)
 
 
 @kernel
 def repeat_convert(times, x, y, scales):
     """Rows to a product's input type."""
     for _ in range(times):
-        rowwise.convert(x, y, scales)
+        convert(x, y, scales)
 
 
 @kernel
@@ -129,7 +132,7 @@ def operand(x: Float32, dtype: str) -> tuple[Array, Float32]:
     padded[:rows] = x
     narrow = {
         "float32": np.float32,
-        "bfloat16": np.uint16 if simd.BFLOAT16_DOT else np.float32,
+        "bfloat16": np.uint16 if LEVEL.bfloat16_dot else np.float32,
         "int8": np.uint8,
     }
     if narrow[dtype] == np.float32:
@@ -142,7 +145,7 @@ def operand(x: Float32, dtype: str) -> tuple[Array, Float32]:
 def peak(dtype: str) -> Case:
     """The micro-kernel on a tile whose operands lie in the first cache."""
     rng = np.random.default_rng(0)
-    matrix = pack(
+    matrix = pack_matrix(
         1,
         PANEL,
         256,
@@ -162,15 +165,15 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     x = rng.normal(0, 1, (rows, inputs)).astype(np.float32)
     weight = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32)
     bias = rng.normal(0, 1, outputs).astype(np.float32)
-    matrix = pack(1, outputs, inputs, [(weight, bias)], dtype)
+    matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL)
     a, scales = operand(x, dtype)
     out, scratch = zeros(np.float32, rows, outputs), zeros(np.float32, TILE_ROWS * PANEL)
     repeat_linear(1, a, scales, matrix, finish, out, scratch)
     wanted = ops.linear(x, weight, bias)
-    if finish == rowwise.GELU:
+    if finish == GELU:
         wanted = ops.gelu(wanted)
     return Case(
-        f"linear {dtype} ({rows}, {inputs}) -> {outputs}{' gelu' if finish == rowwise.GELU else ''}",
+        f"linear {dtype} ({rows}, {inputs}) -> {outputs}{' gelu' if finish == GELU else ''}",
         2 * rows * inputs * outputs,
         "GFLOP/s",
         lambda times: repeat_linear(times, a, scales, matrix, finish, out, scratch),
@@ -195,7 +198,7 @@ def attention_case(length: int, head_size: int, kind: type, roof: Case) -> Case:
         packed[:length],
         head_size,
         heads,
-        rowwise.LOG2_E / np.float32(math.sqrt(head_size)),
+        LOG2_E / np.float32(math.sqrt(head_size)),
         zeros(kind, longest * head_size),
         zeros(kind, (longest + 1) * head_size),
         scores,
@@ -219,7 +222,7 @@ def attention_case(length: int, head_size: int, kind: type, roof: Case) -> Case:
     )
 
 
-def rowwise_cases() -> list[Case]:
+def rows_cases() -> list[Case]:
     """Row-wise kernels on (64, 384), which the second cache holds."""
     x = zeros(np.float32, 64, 384)
     x[:] = np.random.default_rng(0).normal(0, 1, x.shape)
@@ -274,19 +277,19 @@ def cases() -> list[Case]:
     for dtype, roof in roofs.items():
         for rows in (252, 10):
             for inputs, outputs, finish in (
-                (384, 1152, rowwise.LINEAR),
-                (384, 384, rowwise.LINEAR),
-                (384, 1536, rowwise.GELU),
-                (1536, 384, rowwise.LINEAR),
+                (384, 1152, LINEAR),
+                (384, 384, LINEAR),
+                (384, 1536, GELU),
+                (1536, 384, LINEAR),
             ):
                 found.append(linear_case(rows, inputs, outputs, finish, dtype, roof))
     kinds = [(np.float32, roofs["float32"])]
-    if simd.BFLOAT16_DOT:
+    if LEVEL.bfloat16_dot:
         kinds.append((np.uint16, roofs["bfloat16"]))
     for kind, roof in kinds:
         for length, head_size in ((11, 32), (349, 32), (349, 64)):
             found.append(attention_case(length, head_size, kind, roof))
-    return found + rowwise_cases()
+    return found + rows_cases()
 
 
 def speed(case: Case, times: int) -> float:
@@ -326,7 +329,7 @@ def main() -> None:
     found = cases()
     raw = measure(found)
 
-    print(f"{processor()}: {', '.join(map(simd.describe, DTYPES))}; numba {numba.__version__}")
+    print(f"{processor()}: {', '.join(map(LEVEL.instructions, DTYPES))}; numba {numba.__version__}")
     print(f"{'':52}{'median':>9}{'best':>9}         {'of peak':>8}  {'error':>8}")
     for case in found:
         figures = raw[case.name]

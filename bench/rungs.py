@@ -23,6 +23,7 @@ import numpy as np
 import ops
 
 from minigte.engine import simd
+from minigte.engine.target import LEVEL
 from minigte.reference.ops import linear
 
 HERE = Path(__file__).resolve().parent
@@ -113,7 +114,7 @@ def main() -> None:
             "machine": machine.facts(),
             "busy_before": busy,
             "processor": ops.processor(),
-            "vectors": simd.describe("float32"),
+            "vectors": LEVEL.instructions("float32"),
             "tile": [simd.TILE_ROWS, simd.PANEL],
             "blas": blas,
             "shape": [ROWS, INPUTS, OUTPUTS],

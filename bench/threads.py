@@ -28,7 +28,8 @@ import texts
 
 from minigte import Embedder
 from minigte.engine.jit import kernel
-from minigte.engine.team import Helpers, Job, barrier, follow, lead, meeting_point
+from minigte.engine.pool import Helpers, Job
+from minigte.engine.team import barrier, follow, lead, meeting_point
 
 ROUNDS = 5
 DTYPES = ("float32", "int8")

@@ -21,8 +21,8 @@ from minigte.errors import (
     TokenizerError,
     TruncationWarning,
 )
-from minigte.precision import quantize_embeddings
-from minigte.similarity import semantic_search
+from minigte.vectors.quantization import quantize_embeddings
+from minigte.vectors.search import semantic_search
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """``python -m minigte`` is the command ``minigte``."""
 
-from minigte.cli import main
+from minigte.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from minigte.batching import Batch
-from minigte.config import Config
+from minigte.arrays import Float32
+from minigte.engine.formats import BYTES
 from minigte.errors import InputError, MissingDependencyError
+from minigte.loading.config import ModelConfig
 from minigte.models import ARCHITECTURES, bert
-
-Float32 = npt.NDArray[np.float32]
+from minigte.models.batch import Batch
 
 BACKENDS = ("auto", "numpy", "numba")
-BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # of a packed weight
 DTYPES = tuple(BYTES)
 
 
@@ -37,8 +35,8 @@ class Backend(Protocol):
         """How many threads share the work; None where NumPy's BLAS decides."""
 
     @property
-    def path(self) -> str:
-        """What runs the products, in words."""
+    def instructions(self) -> str:
+        """What multiplies the matrices, in words."""
 
     def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
         """Yield each batch with its last hidden state, (N, D) float32."""
@@ -49,9 +47,9 @@ class NumPyBackend:
 
     dtype = "float32"
     threads = None
-    path = "NumPy's BLAS"
+    instructions = "NumPy's BLAS"
 
-    def __init__(self, config: Config, weights: bert.Weights) -> None:
+    def __init__(self, config: ModelConfig, weights: bert.Weights) -> None:
         """Keep the weights as they are."""
         self._forward = importlib.import_module(f"minigte.reference.{config.model_type}").forward
         self._config = config.encoder
@@ -98,7 +96,7 @@ def numba_missing() -> str | None:
     return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
 
 
-def memory_needed(backend: str, config: Config, dtype: str) -> int:
+def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
     """Bytes of a model's arrays while it is loaded: all in float32, and an engine's packed copies."""
     architecture, encoder = ARCHITECTURES[config.model_type], config.encoder
 
@@ -112,11 +110,11 @@ def memory_needed(backend: str, config: Config, dtype: str) -> int:
 
 
 def load_backend(
-    backend: str, config: Config, weights: bert.Weights, *, dtype: str, threads: int | None = None
+    backend: str, config: ModelConfig, weights: bert.Weights, *, dtype: str, threads: int | None = None
 ) -> Backend:
     """Build a backend that ``choose_backend`` has named; ``threads`` is for "numba" alone."""
     if backend == "numpy":
         return NumPyBackend(config, weights)
-    engine = importlib.import_module(f"minigte.engine.{config.model_type}")
-    built: Backend = engine.Engine(config.encoder, weights, dtype=dtype, threads=threads)
-    return built
+    from minigte.engine.scheduler import Engine
+
+    return Engine(config.encoder, weights, dtype=dtype, threads=threads)

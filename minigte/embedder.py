@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from minigte.arrays import Float32
 from minigte.backend import choose_backend, load_backend, memory_needed
-from minigte.batching import as_list, chunks, pack
-from minigte.checkpoint import count_parameters, load_weights
-from minigte.config import read_config, read_prompts
 from minigte.errors import CheckpointError, InputError
-from minigte.limits import require_memory
-from minigte.pooling import normalize, pool
-from minigte.precision import PRECISIONS, quantize_embeddings
-from minigte.progress import progress_bar
+from minigte.loading.config import read_config, read_prompts
+from minigte.loading.sources import DEFAULT_MODEL, find_model
+from minigte.loading.weights import count_parameters, load_weights
 from minigte.reference.observe import Observe, ignore
-from minigte.similarity import Hit, comparable, pairwise, semantic_search, similarity_function
-from minigte.sources import DEFAULT_MODEL, find_model
-from minigte.tokenization import Tokenizer, cut_warning
+from minigte.runtime.progress import progress_bar
+from minigte.runtime.resources import require_memory
+from minigte.tokenizing.packing import pack
+from minigte.tokenizing.texts import as_list, chunks
+from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
+from minigte.vectors.pooling import normalize, pool
+from minigte.vectors.quantization import PRECISIONS, quantize_embeddings
+from minigte.vectors.search import Hit, semantic_search
+from minigte.vectors.similarity import comparable, pairwise, similarity_function
 
 if TYPE_CHECKING:
     from minigte.explain import SimilarityTrace, Trace
 
-Float32 = npt.NDArray[np.float32]
 
 CHUNK_TEXTS = 1024  # an iterable of texts is read, ordered by length and embedded this many at a time
 BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
@@ -272,7 +274,7 @@ class Embedder:
         dropped at the end (gte-small: 0.3 s, 133 MB); with backend="numpy" they are there. The arguments
         are those of ``encode``.
         """
-        from minigte.explain import Text, trace
+        from minigte.explain.trace import Text, trace
 
         _check_choice("truncation", truncation, ("warn", "ignore", "error"))
         prefix = self._prompt(prompt_name, prompt)
@@ -295,7 +297,7 @@ class Embedder:
         ``minigte.explain.SimilarityTrace``. Raises InputError where the model's similarity is neither
         cosine nor dot, because no other is a sum over pairs of tokens.
         """
-        from minigte.explain import trace_similarity
+        from minigte.explain.similarity import trace_similarity
 
         traces = [self.explain(text) if isinstance(text, str) else text for text in (a, b)]
         return trace_similarity(*traces)

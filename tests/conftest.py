@@ -12,8 +12,8 @@ import pytest
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
 from minigte.backend import numba_missing
-from minigte.manifest import find_known
-from minigte.sources import find_model
+from minigte.loading.known_models import find_known
+from minigte.loading.sources import find_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = ROOT / "tests" / "parity"
@@ -51,9 +51,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def kernels() -> None:
     """Compile once, so that no command of a test says on stderr that it compiles."""
     if numba_missing() is None:
-        from minigte.engine import bert
+        from minigte.engine.scheduler import warmup
 
-        bert.warmup("float32")
+        warmup("float32")
 
 
 @pytest.fixture(scope="session")

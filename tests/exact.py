@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.backend import BACKENDS
-from minigte.explain import Stage, keep_in
+from minigte.explain.stages import Stage
+from minigte.explain.trace import keep_in
 from minigte.models import bert
-from minigte.pooling import normalize, pool
 from minigte.reference.bert import forward
+from minigte.vectors.pooling import normalize, pool
 
 Float32 = npt.NDArray[np.float32]
 

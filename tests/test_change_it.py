@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import tiny
 
-from minigte.config import read_config
+from minigte.loading.config import read_config
 from minigte.models import bert
 from minigte.reference import ops
 from minigte.reference.bert import forward
-from minigte.tokenization import Tokenizer
+from minigte.tokenizing.tokenizer import Tokenizer
 
 CONFIG = tiny.config(max_position_embeddings=34)
 

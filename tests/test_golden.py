@@ -13,11 +13,11 @@ import tiny
 
 from minigte import Embedder
 from minigte.backend import load_backend
-from minigte.batching import Batch
-from minigte.checkpoint import load_weights
-from minigte.config import Config, read_config
+from minigte.loading.config import ModelConfig, read_config
+from minigte.loading.weights import load_weights
 from minigte.models import bert
-from minigte.pooling import normalize, pool
+from minigte.models.batch import Batch
+from minigte.vectors.pooling import normalize, pool
 
 Float32 = npt.NDArray[np.float32]
 
@@ -27,7 +27,7 @@ backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)
 @pytest.fixture(scope="module", params=[*golden.TINY, "gte-small"])
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, golden.Golden, Config, bert.Weights]:
+) -> tuple[str, golden.Golden, ModelConfig, bert.Weights]:
     """A model with its golden file, which must have been made from the same weights."""
     name = request.param
     if name == "gte-small":
@@ -44,7 +44,7 @@ def case(
 
 
 def test_every_stage_of_the_reference_equals_transformers(
-    case: tuple[str, golden.Golden, Config, bert.Weights],
+    case: tuple[str, golden.Golden, ModelConfig, bert.Weights],
 ) -> None:
     name, file, config, weights = case
     for input_ids, step, want in file.inputs():
@@ -55,7 +55,7 @@ def test_every_stage_of_the_reference_equals_transformers(
 
 @backends
 def test_last_hidden_state_and_vector_equal_transformers(
-    case: tuple[str, golden.Golden, Config, bert.Weights], backend: str
+    case: tuple[str, golden.Golden, ModelConfig, bert.Weights], backend: str
 ) -> None:
     name, file, config, weights = case
     inputs = list(file.inputs())

@@ -51,7 +51,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {
         path.relative_to(ROOT).as_posix()
-        for path in [*MODULES, PACKAGE / "py.typed", PACKAGE / "explain.html"]
+        for path in [*MODULES, PACKAGE / "py.typed", PACKAGE / "explain" / "page.html"]
     }
 
 

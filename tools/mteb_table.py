@@ -45,8 +45,9 @@ sys.path[:0] = [str(ROOT)]
 import minigte  # noqa: E402
 from minigte import Embedder, InputError, MinigteError  # noqa: E402
 from minigte.backend import DTYPES  # noqa: E402
-from minigte.checkpoint import find_weights  # noqa: E402
-from minigte.files import replacing, sha256_of  # noqa: E402
+from minigte.loading.hashes import sha256_of  # noqa: E402
+from minigte.loading.weights import find_weights  # noqa: E402
+from minigte.runtime.replacing import replacing  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results" / "quality"
 PAGE = ROOT / "docs" / "quality.md"

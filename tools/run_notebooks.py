@@ -21,8 +21,8 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from minigte.backend import DTYPES
-from minigte.engine import bert
-from minigte.files import replacing
+from minigte.engine.scheduler import warmup
+from minigte.runtime.replacing import replacing
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -87,7 +87,7 @@ def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 def warm_up() -> None:
     """Compile the kernels, so that no notebook keeps the line which says that they are being compiled."""
     for dtype in DTYPES:
-        bert.warmup(dtype)
+        warmup(dtype)
 
 
 def main(paths: list[str]) -> None:

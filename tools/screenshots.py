@@ -14,8 +14,8 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from minigte import Embedder
-from minigte.explain_files import write_png
-from minigte.explain_page import page
+from minigte.explain.files import write_png
+from minigte.explain.page import page
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 TEXTS = ("what is the capital of China?", "Beijing is the capital city of China.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minigte import Embedder
-from minigte.checkpoint import load_weights
+from minigte.loading.weights import load_weights
 from minigte.models.bert import Weights
 
 

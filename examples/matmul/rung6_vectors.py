@@ -1,6 +1,6 @@
 """Rung 6: vector instructions, named one by one, and a tile of C that never leaves the registers.
 
-``load``, ``fma`` and ``store`` are single instructions on LANES float32 each: engine/simd.py makes them out
+``load``, ``fma`` and ``store`` are single instructions on LANES float32 each: engine/simd/ makes them out
 of LLVM's. The tile is 4 rows high and two vectors (PANEL columns) wide, so eight sums grow side by side.
 """
 

@@ -3,11 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from minigte.engine import matmul
+from minigte.engine.finishes import LINEAR
 from minigte.engine.jit import kernel
-from minigte.engine.matmul import Matrix, linear
-from minigte.engine.rowwise import LINEAR
+from minigte.engine.linear import linear
 from minigte.engine.simd import PANEL, TILE_ROWS
+from minigte.engine.target import LEVEL
+from minigte.engine.weights import Matrix, pack_matrix
 
 Float32 = npt.NDArray[np.float32]
 
@@ -15,7 +16,7 @@ Float32 = npt.NDArray[np.float32]
 def pack(b: Float32) -> Matrix:
     """B as the engine packs a weight, W = Bᵀ, with a bias of zeros."""
     inputs, outputs = b.shape
-    return matmul.pack(1, outputs, inputs, [(b.T, np.zeros(outputs, np.float32))], "float32")
+    return pack_matrix(1, outputs, inputs, [(b.T, np.zeros(outputs, np.float32))], "float32", LEVEL)
 
 
 @kernel

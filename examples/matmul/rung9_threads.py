@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from rung8_engine import multiply as multiply_rows
 
-from minigte.engine.matmul import Matrix
 from minigte.engine.simd import TILE_ROWS
+from minigte.engine.weights import Matrix
 
 Float32 = npt.NDArray[np.float32]
 

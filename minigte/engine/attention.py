@@ -11,8 +11,8 @@ from numba.core import types
 from numba.extending import overload
 
 from minigte.engine.jit import kernel
-from minigte.engine.matmul import multiply
-from minigte.engine.rowwise import softmax
+from minigte.engine.linear import multiply
+from minigte.engine.rows import softmax
 from minigte.engine.simd import (
     LANES,
     PANEL,
@@ -37,14 +37,14 @@ def pack_keys(keys, row_bytes, length, words, target):
             transpose(keys + first * row_bytes + word * 4, row_bytes, panel + word * PANEL_BYTES, PANEL_BYTES)
 
 
-def pack_values(kind, values, row_bytes, length, width, target):
-    """V (T, width) to panels [width / PANEL][steps][PANEL][group]."""
+def pack_values(like, values, row_bytes, length, width, target):
+    """V (T, width), of the type of the array ``like``, to panels [width / PANEL][steps][PANEL][group]."""
     raise NotImplementedError
 
 
 @overload(pack_values)
-def _(kind, values, row_bytes, length, width, target):
-    def singles(kind, values, row_bytes, length, width, target):
+def _(like, values, row_bytes, length, width, target):
+    def singles(like, values, row_bytes, length, width, target):
         for column in range(0, width * 4, PANEL_BYTES):
             for row in range(length):
                 source = values + row * row_bytes + column
@@ -52,7 +52,7 @@ def _(kind, values, row_bytes, length, width, target):
                 store(target + VECTOR_BYTES, load(source + VECTOR_BYTES))
                 target += PANEL_BYTES
 
-    def pairs(kind, values, row_bytes, length, width, target):
+    def pairs(like, values, row_bytes, length, width, target):
         for column in range(0, width * 2, PANEL * 2):
             for row in range(0, length, 2):
                 source = values + row * row_bytes + column
@@ -61,7 +61,7 @@ def _(kind, values, row_bytes, length, width, target):
                 interleave(source, following, target)
                 target += PANEL_BYTES
 
-    return singles if kind.dtype == types.float32 else pairs
+    return singles if like.dtype == types.float32 else pairs
 
 
 @kernel

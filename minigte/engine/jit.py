@@ -23,6 +23,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +34,22 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 import minigte
-from minigte.limits import require_memory
+from minigte.runtime.resources import require_memory
 
 COMPILING = 160 << 20  # bytes that LLVM may take beside what is there: measured, with some to spare
 
-# error_model "numpy": division by zero gives inf, without a check. No fast-math flag: see simd.py.
+# error_model "numpy": division by zero gives inf, without a check. No fast-math flag: see simd/vectors.py.
 kernel = numba.njit(nogil=True, error_model="numpy")
 
 
 def entry(function: Callable[..., Any]) -> Any:
     """A kernel that Python calls: compiled lazily, once per combination of argument types, and cached."""
     dispatcher = kernel(function)
-    dispatcher._cache = _KernelCache(function.__qualname__)
+    dispatcher._cache = _KernelCache(f"{function.__module__}.{function.__qualname__}")
     return dispatcher
 
 
-def cache_directory() -> Path | None:
+def kernel_directory() -> Path | None:
     """The directory that newly compiled kernels go to; None if there is no safe and writable one."""
     for directory in _candidates():
         if _is_safe(directory, make=True) and os.access(directory, os.W_OK):
@@ -64,7 +65,7 @@ class _KernelCache:
 
     @property
     def cache_path(self) -> str | None:
-        directory = cache_directory()
+        directory = kernel_directory()
         return str(directory) if directory else None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -84,7 +85,7 @@ class _KernelCache:
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        directory = cache_directory()
+        directory = kernel_directory()
         if directory is None:
             return
         try:
@@ -104,6 +105,11 @@ class _KernelCache:
             sys.version,
             numba.__version__,
             llvmlite.__version__,
+            # What else Numba's environment variables change in the code.
+            *(
+                getattr(numba.config, name)
+                for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")
+            ),
         )
         return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.kernel"
 
@@ -117,10 +123,19 @@ class _KernelCache:
 def _stamp() -> str:
     """A hash of the package's version and of every source file of the engine."""
     digest = hashlib.sha256(minigte.__version__.encode())
-    for file in sorted(importlib.resources.files(__package__).iterdir(), key=lambda file: file.name):
-        if file.name.endswith((".py", ".pyc")):
-            digest.update(file.name.encode() + file.read_bytes())
+    for name, source in _sources(importlib.resources.files(__package__)):
+        digest.update(name.encode() + source)
     return digest.hexdigest()
+
+
+def _sources(folder: Traversable) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of each source file in a folder and in those below it, in order."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith((".py", ".pyc")):
+            yield entry.name, entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            for name, source in _sources(entry):
+                yield f"{entry.name}/{name}", source
 
 
 def _candidates() -> Iterator[Path]:

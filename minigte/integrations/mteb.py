@@ -13,14 +13,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
-from minigte.checkpoint import find_weights
+from minigte.arrays import Float32
 from minigte.embedder import NO_PROMPTS, Embedder
 from minigte.errors import InputError, MissingDependencyError
-from minigte.files import sha256_of
-from minigte.manifest import find_known
+from minigte.loading.hashes import sha256_of
+from minigte.loading.known_models import find_known
+from minigte.loading.weights import find_weights
 
 try:
     import mteb
@@ -35,8 +35,6 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from mteb.abstasks.task_metadata import TaskMetadata
-
-Float32 = npt.NDArray[np.float32]
 
 
 class EmbedderWrapper:

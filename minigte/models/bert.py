@@ -10,10 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-Float32 = npt.NDArray[np.float32]
+from minigte.arrays import Float32
 
 HIDDEN_ACTS = ("gelu", "gelu_new", "relu")
 
@@ -133,3 +130,9 @@ LAYER_PARAMETERS = (
 # Checkpoints carry these too. The pooler and the pre-training heads (cls) are not part of an
 # embedding; position_ids is the constant 0, 1, 2, ...
 UNUSED = ("pooler.", "embeddings.position_ids", "cls.")
+
+
+def canonical_name(name: str) -> str:
+    """A tensor's name without the ``bert.`` prefix, and with today's names for LayerNorm's arrays."""
+    name = name.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

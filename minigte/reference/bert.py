@@ -10,15 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from minigte.arrays import Float32, Ids
 from minigte.models.bert import ENCODER_LAYER, Config, LayerWeights, Weights
 from minigte.reference import ops
 from minigte.reference.observe import Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
-
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.integer]
 
 
 def forward(

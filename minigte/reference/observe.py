@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
+from minigte.arrays import Float32
 
-Float32 = npt.NDArray[np.float32]
 Observe = Callable[[str, Float32], object]
 
 

@@ -11,10 +11,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.integer]
+from minigte.arrays import Float32, Ids
 
 
 def embedding(ids: Ids, table: Float32) -> Float32:

@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from minigte.arrays import Float32, Ids
 from minigte.models.bert import Config
-
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.integer]
 
 # The feed-forward activation is computed for this many rows at a time, so that its temporary arrays
 # stay in the processor's cache. Any value gives the same bits.

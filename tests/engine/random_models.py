@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigte.batching import Batch
-from minigte.models.bert import (
-    EMBEDDING_PARAMETERS,
-    LAYER_PARAMETERS,
-    Config,
-    LayerWeights,
-    Weights,
-)
+from minigte.models.batch import Batch
+from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
 
 DTYPES = ("float32", "bfloat16", "int8")
 

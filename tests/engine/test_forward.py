@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from random_models import DTYPES, embed, make_batch, make_config, random_texts, random_weights
 
-from minigte.batching import Batch, pack
-from minigte.checkpoint import load_weights
-from minigte.config import read_config
-from minigte.engine.bert import BLOCK_ROWS, UNIT_TOKENS, Engine
+from minigte.engine.encoder import BLOCK_ROWS
+from minigte.engine.scheduler import UNIT_TOKENS, Engine
 from minigte.errors import InputError
+from minigte.loading.config import read_config
+from minigte.loading.weights import load_weights
+from minigte.models.batch import Batch
 from minigte.reference import bert as reference
-from minigte.tokenization import Tokenizer
+from minigte.tokenizing.packing import pack
+from minigte.tokenizing.tokenizer import Tokenizer
 
 CONFIGS = {
     "plain": {},

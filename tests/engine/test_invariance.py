@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
 
-from minigte.batching import pack
-from minigte.engine.bert import Engine
+from minigte.engine.scheduler import Engine
+from minigte.tokenizing.packing import pack
 
 CONFIG = make_config(
     hidden_size=72, num_attention_heads=2, intermediate_size=200, max_position_embeddings=400

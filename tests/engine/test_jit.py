@@ -85,7 +85,7 @@ def test_the_stamp_covers_every_source_file(tmp_path: Path, monkeypatch: pytest.
     assert len(stamps) == 4
 
 
-WHERE = "print(jit.cache_directory())"
+WHERE = "print(jit.kernel_directory())"
 
 
 def test_the_users_cache_directory(tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
     script = f"""
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from minigte.engine import bert, jit
+        from minigte.engine import encoder, jit
         assert jit.__file__.startswith({str(archive)!r})
-        bert.warmup("int8")
-        print(jit.cache_directory())
+        scheduler.warmup("int8")
+        print(jit.kernel_directory())
     """
     first = run(script, HOME=str(tmp_path))
     assert first.stderr.startswith(SAYS)
@@ -202,5 +202,5 @@ def test_what_is_compiled_beside_the_package_others_can_read(tmp_path: Path) -> 
 
 
 def test_importing_the_engine_compiles_nothing(tmp_path: Path) -> None:
-    assert run("import minigte.engine.bert", NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+    assert run("import minigte.engine.scheduler", NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
     assert list(tmp_path.iterdir()) == []

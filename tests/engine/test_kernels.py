@@ -9,20 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import DTYPES
 
-from minigte.engine import rowwise, simd
+from minigte.engine import simd
 from minigte.engine.attention import attention
+from minigte.engine.finishes import ACTIVATIONS, GELU, GELU_NEW, LINEAR, RELU, RESIDUAL
 from minigte.engine.jit import kernel
-from minigte.engine.matmul import linear, pack, padded, to_bfloat16
+from minigte.engine.linear import linear
+from minigte.engine.rows import LOG2_E, convert, exp2, gelu, gelu_new, layer_norm, quantize, softmax
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS
+from minigte.engine.target import LEVEL
+from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
+from minigte.runtime import pages
 
 PAD = max(TILE_ROWS, LANES)
 
 
 def zeros(dtype: type, *shape: int) -> np.ndarray:
-    array = simd.empty(shape, dtype)
-    array.fill(0)
-    return array
+    return pages.zeros(shape, dtype)
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -48,8 +51,8 @@ def elementwise(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
 
 def test_exp2() -> None:
     x = np.linspace(-125.9, 127, 100_000, dtype=np.float32)
-    np.testing.assert_allclose(elementwise(rowwise.exp2)(x), np.exp2(x.astype(np.float64)), rtol=3e-7)
-    below = elementwise(rowwise.exp2)(np.float32([-126, -127, -1e6, -3e38, -np.inf]))
+    np.testing.assert_allclose(elementwise(exp2)(x), np.exp2(x.astype(np.float64)), rtol=3e-7)
+    below = elementwise(exp2)(np.float32([-126, -127, -1e6, -3e38, -np.inf]))
     np.testing.assert_allclose(below, 2.0**-126, rtol=3e-7)
 
 
@@ -59,38 +62,38 @@ X = np.concatenate([np.linspace(-12, 12, 200_001), [-1e4, -100, 100, 1e4]]).asty
 
 def test_gelu() -> None:
     exact = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in X.astype(np.float64)])
-    error = abs(elementwise(rowwise.gelu)(X) - exact)
+    error = abs(elementwise(gelu)(X) - exact)
     assert (error <= 2.5e-7 * np.maximum(2, abs(X))).all(), error.max()
 
 
 def test_gelu_new() -> None:
     v = X.astype(np.float64)
     exact = v / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
-    np.testing.assert_allclose(elementwise(rowwise.gelu_new)(X), exact, rtol=1e-6, atol=5e-7)
+    np.testing.assert_allclose(elementwise(gelu_new)(X), exact, rtol=1e-6, atol=5e-7)
 
 
 @pytest.mark.parametrize("size", [1, 2, LANES - 1, LANES, LANES + 1, 77, 384])
 def test_layer_norm(size: int) -> None:
     rng = np.random.default_rng(size)
     x, weight, bias = rng.normal(3, 2, (3, size)).astype(np.float32)
-    rows = zeros(np.float32, 3, padded(size))
+    rows = zeros(np.float32, 3, LEVEL.padded(size))
     rows[:, :size] = x, weight, bias
     wanted = ops.layer_norm(x[None], weight, bias, 1e-5)[0]
     row, weight_row, bias_row = (rows[i].ctypes.data for i in range(3))
-    rowwise.layer_norm(row, size, weight_row, bias_row, np.float32(1e-5))
+    layer_norm(row, size, weight_row, bias_row, np.float32(1e-5))
     np.testing.assert_allclose(rows[0, :size], wanted, rtol=0, atol=2e-6)
     assert not rows[0, size:].any()
 
 
-@pytest.mark.parametrize("probs_type", [np.float32, np.uint16] if simd.BFLOAT16_DOT else [np.float32])
+@pytest.mark.parametrize("probs_type", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
 @pytest.mark.parametrize("length", [1, 2, LANES - 1, LANES, LANES + 1, 77, 512])
 def test_softmax(length: int, probs_type: type) -> None:
-    scores = zeros(np.float32, padded(length))
+    scores = zeros(np.float32, LEVEL.padded(length))
     scores[:] = np.nan  # what lies behind the text must not matter
     scores[:length] = np.random.default_rng(length).normal(0, 20, length)
-    probs = zeros(probs_type, padded(length))
+    probs = zeros(probs_type, LEVEL.padded(length))
     scale = np.float32(0.3)
-    total = rowwise.softmax(scores.ctypes.data, length, scale * rowwise.LOG2_E, probs, probs.ctypes.data)
+    total = softmax(scores.ctypes.data, length, scale * LOG2_E, probs, probs.ctypes.data)
     p = probs if probs_type == np.float32 else from_bfloat16(probs)
     wanted = ops.softmax(scores[None, :length] * scale)[0]
     np.testing.assert_allclose(p[:length] / total, wanted, rtol=0, atol=1e-6 if p is probs else 4e-3)
@@ -102,14 +105,14 @@ def test_quantize(scale: float) -> None:
     x = zeros(np.float32, 3 * PANEL)
     x[:] = np.random.default_rng(0).normal(0, 1, x.size) * scale
     q = zeros(np.uint8, x.size)
-    step = rowwise.quantize(x.ctypes.data, x.size, q.ctypes.data)
+    step = quantize(x.ctypes.data, x.size, q.ctypes.data)
     assert step == abs(x).max() / np.float32(127)
     signed = q.astype(np.int64) - 128
     assert abs(signed).max() == (127 if scale else 0)
     np.testing.assert_allclose(signed * np.float64(step), x, rtol=0, atol=step * 0.5001)
 
 
-@pytest.mark.skipif(not simd.BFLOAT16_DOT, reason="no bfloat16 instructions here")
+@pytest.mark.skipif(not LEVEL.bfloat16_dot, reason="no bfloat16 instructions here")
 def test_bfloat16_rounds_to_nearest_even_in_numpy_as_in_kernels() -> None:
     x = np.random.default_rng(0).integers(0, 2**32, 10_000 * PANEL, np.uint32).view(np.float32)
     x = np.where(np.isfinite(x) & (abs(x) > 1e-37) & (abs(x) < 1e38), x, np.float32(1)).reshape(-1, PANEL)
@@ -123,19 +126,19 @@ def test_bfloat16_rounds_to_nearest_even_in_numpy_as_in_kernels() -> None:
 
 @kernel
 def _convert(source, target, scales):
-    rowwise.convert(source, target, scales)
+    convert(source, target, scales)
 
 
 def _product(
     dtype: str, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, finish: int, out: np.ndarray
 ) -> None:
     """out = finish(x Wᵀ + b) by the kernel; ``out`` has the padded number of columns."""
-    rows, inputs, outputs = len(x), padded(x.shape[1]), padded(len(bias))
+    rows, inputs, outputs = len(x), LEVEL.padded(x.shape[1]), LEVEL.padded(len(bias))
     w, b = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
     w[: len(weight), : weight.shape[1]], b[: len(bias)] = weight, bias
-    matrix = pack(1, outputs, inputs, [(w, b)], dtype)
+    matrix = pack_matrix(1, outputs, inputs, [(w, b)], dtype, LEVEL)
     narrow = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.uint8}[dtype]
-    if dtype == "bfloat16" and not simd.BFLOAT16_DOT:
+    if dtype == "bfloat16" and not LEVEL.bfloat16_dot:
         narrow = np.float32
     source, scales = zeros(np.float32, rows + PAD, inputs), zeros(np.float32, rows + PAD)
     source[:rows, : x.shape[1]] = x
@@ -150,7 +153,7 @@ def _product(
     rows=st.integers(1, 4 * TILE_ROWS),
     inputs=st.integers(1, 900),
     outputs=st.integers(1, 3 * PANEL),
-    finish=st.sampled_from([rowwise.LINEAR, rowwise.RESIDUAL, *rowwise.ACTIVATIONS.values()]),
+    finish=st.sampled_from([LINEAR, RESIDUAL, *ACTIVATIONS.values()]),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
@@ -159,14 +162,14 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
     x = rng.normal(0, 1, (rows, inputs)).astype(np.float32)
     weight = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32)
     bias = rng.normal(0, 1, outputs).astype(np.float32)
-    before = rng.normal(0, 1, (rows, padded(outputs))).astype(np.float32)
+    before = rng.normal(0, 1, (rows, LEVEL.padded(outputs))).astype(np.float32)
     out = before.copy()
     _product(dtype, x, weight, bias, finish, out)
     y = ops.linear(x, weight, bias)
-    if finish == rowwise.RESIDUAL:
+    if finish == RESIDUAL:
         y = y + before[:, :outputs]
-    elif finish != rowwise.LINEAR:
-        y = {rowwise.GELU: ops.gelu, rowwise.GELU_NEW: ops.gelu_new, rowwise.RELU: ops.relu}[finish](y)
+    elif finish != LINEAR:
+        y = {GELU: ops.gelu, GELU_NEW: ops.gelu_new, RELU: ops.relu}[finish](y)
     atol = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}[dtype]
     np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=atol)
 
@@ -179,17 +182,17 @@ def test_int8_products_are_exact(rows: int, inputs: int, outputs: int) -> None:
     weight = rng.integers(-127, 128, (outputs, inputs)).astype(np.float32)
     x[:, 0] = weight[:, 0] = 127
     x[-1], weight[-1] = 127, 127  # the largest sums there are
-    out = zeros(np.float32, rows, padded(outputs))
-    _product("int8", x, weight, np.zeros(outputs, np.float32), rowwise.LINEAR, out)
+    out = zeros(np.float32, rows, LEVEL.padded(outputs))
+    _product("int8", x, weight, np.zeros(outputs, np.float32), LINEAR, out)
     exact = x.astype(np.int64) @ weight.astype(np.int64).T
     np.testing.assert_array_equal(out[:, :outputs], exact.astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.uint16] if simd.BFLOAT16_DOT else [np.float32])
+@pytest.mark.parametrize("kind", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
 @pytest.mark.parametrize("head_size", [1, 4, 32, 64, 65])
 @pytest.mark.parametrize("length", [1, 2, TILE_ROWS, TILE_ROWS + 1, PANEL + 1, 131])
 def test_attention(length: int, head_size: int, kind: type) -> None:
-    heads, width = 3, padded(head_size)
+    heads, width = 3, LEVEL.padded(head_size)
     rng = np.random.default_rng(length)
     parts = rng.normal(0, 1, (3, heads, length, head_size)).astype(np.float32)
     if kind == np.uint16:
@@ -200,7 +203,7 @@ def test_attention(length: int, head_size: int, kind: type) -> None:
     if kind == np.uint16:
         qkv = to_bfloat16(qkv)
     qkv[length:] = 0x7F if kind == np.uint16 else 1e30  # the next text, which must not matter
-    longest = padded(length)
+    longest = LEVEL.padded(length)
     context = zeros(np.float32, length, heads * width)
     for head in range(heads):
         attention(
@@ -208,7 +211,7 @@ def test_attention(length: int, head_size: int, kind: type) -> None:
             width,
             heads,
             head,
-            rowwise.LOG2_E / np.float32(math.sqrt(head_size)),
+            LOG2_E / np.float32(math.sqrt(head_size)),
             zeros(kind, longest * width),
             zeros(kind, (longest + 1) * width),
             scores := zeros(np.float32, TILE_ROWS, longest),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minigte.engine import simd
+from minigte.engine.target import FEATURES, LEVEL
 
 HERE = Path(__file__).parent
 PROCESSORS = {
@@ -27,7 +27,7 @@ def environment(processor: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_everything_holds_on(processor: str) -> None:
-    if not {name[1:] for name in PROCESSORS[processor].split(",")} <= simd.FEATURES:
+    if not {name[1:] for name in PROCESSORS[processor].split(",")} <= FEATURES:
         pytest.skip(f"this machine cannot run the code of a {processor}")
     files = [HERE / f"test_{name}.py" for name in ("kernels", "forward", "invariance")]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
@@ -36,7 +36,7 @@ def test_everything_holds_on(processor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processor", "dtype", "path"),
+    ("processor", "dtype", "instructions"),
     [
         ("haswell", "float32", "avx2"),
         ("haswell", "bfloat16", "avx2, bfloat16 widened to float32"),
@@ -44,9 +44,13 @@ def test_everything_holds_on(processor: str) -> None:
         ("x86-64", "int8", "sse2, int8 widened to int16"),
     ],
 )
-def test_the_path_is_named(processor: str, dtype: str, path: str) -> None:
-    if not simd.describe("float32").startswith(("avx", "sse")):
+def test_the_instructions_are_named(processor: str, dtype: str, instructions: str) -> None:
+    if not LEVEL.vectors.startswith(("avx", "sse")):
         pytest.skip("not an x86 machine")
-    command = [sys.executable, "-c", f"from minigte.engine import simd; print(simd.describe({dtype!r}))"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from minigte.engine.target import LEVEL; print(LEVEL.instructions({dtype!r}))",
+    ]
     run = subprocess.run(command, env=environment(processor), capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == path
+    assert run.stdout.strip() == instructions

@@ -3,6 +3,7 @@
 What may take a process down runs in a process of its own, which has a minute.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
 
 from minigte.engine import team
-from minigte.engine.bert import Engine
+from minigte.engine.scheduler import Engine
 
 CONFIG = make_config(num_hidden_layers=4, max_position_embeddings=300)
 BATCHES = [make_batch(random_texts(CONFIG, [length] * 5, length)) for length in range(1, 60)]
@@ -27,7 +28,7 @@ import os, signal, sys, threading, time
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 import numpy as np
 from random_models import make_batch, make_config, random_texts, random_weights
-from minigte.engine.bert import Engine
+from minigte.engine.scheduler import Engine
 
 config = make_config(num_hidden_layers=4, max_position_embeddings=300)
 batches = [make_batch(random_texts(config, [length] * 5, length)) for length in range(1, 60)]
@@ -192,7 +193,7 @@ def test_use_while_the_interpreter_shuts_down() -> None:
     assert printed == "checked\n"
 
 
-@pytest.mark.skipif(not hasattr(team.os, "sched_setaffinity"), reason="no affinity here")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_one_core() -> None:
     in_a_process("""
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -24,7 +24,7 @@ with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(inclu
     import hostile
     import test_text
 
-    from minigte.text import Splitter
+    from minigte.tokenizing.splitting import Splitter
 
 FORMS = {  # target: the form of the folder, and the file that is made up
     "config": ("safetensors", "config.json"),

@@ -16,8 +16,8 @@ from conftest import ROOT
 from servers import Hub
 
 from minigte import Embedder, InputError
-from minigte.manifest import find_known
-from minigte.pooling import normalize
+from minigte.loading.known_models import find_known
+from minigte.vectors.pooling import normalize
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: make quality-test installs it")
 

@@ -13,8 +13,8 @@ import tiny
 import torch
 import transformers
 
-from minigte.config import read_config
-from minigte.tokenization import Tokenizer
+from minigte.loading.config import read_config
+from minigte.tokenizing.tokenizer import Tokenizer
 
 CONFIG = tiny.config(max_position_embeddings=34)
 

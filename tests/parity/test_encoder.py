@@ -19,10 +19,10 @@ from nasty import LONG
 
 from minigte import Embedder
 from minigte.backend import load_backend
-from minigte.batching import pack
-from minigte.checkpoint import load_weights
-from minigte.config import Config, read_config
+from minigte.loading.config import ModelConfig, read_config
+from minigte.loading.weights import load_weights
 from minigte.models import bert
+from minigte.tokenizing.packing import pack
 
 Float32 = npt.NDArray[np.float32]
 
@@ -74,7 +74,7 @@ def assert_traces_equal(
 
 def assert_packed_equal(
     comparison: str,
-    config: Config,
+    config: ModelConfig,
     weights: bert.Weights,
     backend: str,
     model: Any,

@@ -18,9 +18,9 @@ from sentence_transformers.util import quantize_embeddings
 
 import minigte
 from minigte import Embedder
-from minigte.config import SIMILARITY_FN_NAMES
-from minigte.pooling import POOLING_MODES
-from minigte.precision import PRECISIONS
+from minigte.loading.config import SIMILARITY_FN_NAMES
+from minigte.vectors.pooling import POOLING_MODES
+from minigte.vectors.quantization import PRECISIONS
 
 Float32 = npt.NDArray[np.float32]
 

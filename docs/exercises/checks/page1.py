@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from expect import model, same
 
-from minigte.batching import pack
+from minigte.tokenizing.packing import pack
 
 
 def count_the_tokens(answer: Callable[[], int]) -> None:

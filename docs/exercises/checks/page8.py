@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from expect import WrongError, model, same
 
-from minigte.engine.matmul import to_bfloat16
+from minigte.engine.weights import to_bfloat16
 
 Float32 = npt.NDArray[np.float32]
 

@@ -1,0 +1,11 @@
+"""The array types that signatures speak of, each with what it holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]  # all that a model computes with
+Float64 = npt.NDArray[np.float64]  # sums that are shown to a reader
+Int64 = npt.NDArray[np.int64]  # offsets into a packed batch, places in a list
+Ids = npt.NDArray[np.integer]  # rows of an embedding table

@@ -1,0 +1,76 @@
+"""What the engine must know of a processor: how its data is laid out, and what one instruction multiplies.
+
+A *tile* is ``tile_rows`` x ``panel`` numbers that stay in registers while a matrix product runs over its
+inner dimension. Everything that is packed, padded or blocked follows these few numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Level(NamedTuple):
+    """One level of a processor family's vector instructions."""
+
+    vectors: str  # the name of its vector instructions, for example "avx512"
+    lanes: int  # float32 values in one register
+    # Rows of a tile: as many accumulators as the registers hold beside two columns and one broadcast.
+    tile_rows: int
+    bfloat16_dot: bool  # pairs of bfloat16 are multiplied and added by one instruction
+    int8_dot: bool  # and quadruples of int8
+
+    @property
+    def panel(self) -> int:
+        """Columns of a tile, and of a packed weight's panel."""
+        return 2 * self.lanes
+
+    @property
+    def int8_group(self) -> int:
+        """How many int8 neighbours along the inner dimension lie side by side in a panel."""
+        return 4 if self.int8_dot else 2
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of the feed-forward block that are computed at a time.
+
+        So many that their F-wide intermediate stays in the processor's second cache; any multiple of
+        ``tile_rows`` gives the same bits.
+        """
+        return 8 * self.tile_rows
+
+    @property
+    def pad_rows(self) -> int:
+        """How many rows after the last one edge tiles read, and ignore."""
+        return max(self.tile_rows, self.lanes)
+
+    def padded(self, size: int) -> int:
+        """``size`` rounded up to whole panels: the width of every array that a product reads or writes."""
+        return -(-size // self.panel) * self.panel
+
+    def instructions(self, dtype: str) -> str:
+        """The instructions that multiply matrices of ``dtype``, for example "avx512 + vnni"."""
+        if dtype == "bfloat16":
+            return (
+                f"{self.vectors} + bf16"
+                if self.bfloat16_dot
+                else f"{self.vectors}, bfloat16 widened to float32"
+            )
+        if dtype == "int8":
+            return f"{self.vectors} + vnni" if self.int8_dot else f"{self.vectors}, int8 widened to int16"
+        return self.vectors
+
+
+def level_of(triple: str, features: frozenset[str]) -> Level:
+    """The level of a processor, from LLVM's name of its family and of its features."""
+    lanes = 16 if "avx512f" in features else 8 if "avx" in features else 4
+    if triple.startswith(("x86_64", "i686")):
+        vectors = {16: "avx512", 8: "avx2" if "avx2" in features else "avx", 4: "sse2"}[lanes]
+    else:
+        vectors = "neon" if "neon" in features else "generic"
+    return Level(
+        vectors=vectors,
+        lanes=lanes,
+        tile_rows=12 if features & {"avx512f", "neon"} else 6,
+        bfloat16_dot={"avx512f", "avx512bf16"} <= features,
+        int8_dot={"avx512f", "avx512vnni"} <= features or (lanes == 8 and "avxvnni" in features),
+    )

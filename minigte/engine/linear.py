@@ -1,0 +1,119 @@
+"""Linear layers: products tile by tile in registers, fused with what follows.
+
+The weights are packed as ``weights.Matrix`` says. A product walks over the panels, and for each over the
+rows, TILE_ROWS at a time; a tile's inner dimension is summed from first to last, in chunks of CHUNK_STEPS
+whatever the rows, so a row's result depends on that row alone.
+"""
+
+from __future__ import annotations
+
+from numba.core import types
+from numba.extending import overload
+
+from minigte.engine.finishes import LINEAR, RESIDUAL
+from minigte.engine.jit import kernel
+from minigte.engine.rows import activate
+from minigte.engine.simd import (
+    MIDDLE_ROWS,
+    PANEL,
+    PANEL_BYTES,
+    SMALL_ROWS,
+    TILE_ROWS,
+    VECTOR_BYTES,
+    address,
+    load,
+    load_difference,
+    load_float,
+    store_as,
+    tile,
+    tile_middle,
+    tile_small,
+)
+
+# Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
+# and a chunk of a tile's rows fits the first cache.
+CHUNK_STEPS = 384
+
+
+@kernel
+def multiply(like, height, a, a_stride, b, steps, c, c_stride):
+    """C = A B for ``height`` <= TILE_ROWS rows of A and one panel B, by address; ``like`` is of B's type.
+
+    The smallest tile that holds the rows is computed in full, so A and C must have that many rows in memory.
+    """
+    for first in range(0, steps, CHUNK_STEPS):
+        last = min(steps, first + CHUNK_STEPS)
+        if height > MIDDLE_ROWS:
+            tile(like, a, a_stride, b, first, last, c, c_stride)
+        elif height > SMALL_ROWS:
+            tile_middle(like, a, a_stride, b, first, last, c, c_stride)
+        else:
+            tile_small(like, a, a_stride, b, first, last, c, c_stride)
+
+
+def _dequantize(like, total, offset, scale, row_scale):
+    """A tile's vector as float32; for int8, (total - offset) · scale of the output · scale of the row."""
+    raise NotImplementedError
+
+
+@overload(_dequantize)
+def _(like, total, offset, scale, row_scale):
+    if like.dtype == types.int8:
+        return lambda like, total, offset, scale, row_scale: (
+            load_difference(total, offset) * (load(scale) * load_float(row_scale))
+        )
+    return lambda like, total, offset, scale, row_scale: load(total)
+
+
+@kernel
+def linear(a, scales, matrix, layer, first, last, finish, out, start, scratch):
+    """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
+
+    a is what ``rows.convert`` makes, scales (M,) its scales (int8). ``finish`` is LINEAR, RESIDUAL
+    (out +=) or an activation; ``start`` is the column of ``out`` where the outputs begin. M must be the rows
+    of a view into an array with TILE_ROWS more.
+    """
+    height, steps = a.shape[0], matrix.panels.shape[2]
+    panel_bytes = matrix.panels.strides[1]
+    a_stride, out_stride = a.strides[0], out.strides[0]
+    tile_address, a_address, out_address = address(scratch), address(a), address(out) + start * out.itemsize
+    panel = address(matrix.panels) + layer * matrix.panels.strides[0] + first * panel_bytes
+    bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
+    scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
+    offset = address(matrix.offset) + layer * matrix.offset.strides[0] + first * PANEL_BYTES
+    for column in range(first, last):
+        for top in range(0, height, TILE_ROWS):
+            rows = min(TILE_ROWS, height - top)
+            multiply(
+                matrix.panels,
+                rows,
+                a_address + top * a_stride,
+                a_stride,
+                panel,
+                steps,
+                tile_address,
+                PANEL_BYTES,
+            )
+            for i in range(rows):
+                row_scale = address(scales) + 4 * (top + i)
+                target = out_address + (top + i) * out_stride + column * PANEL * out.itemsize
+                for half in range(2):
+                    shift = half * VECTOR_BYTES
+                    y = _dequantize(
+                        matrix.panels,
+                        tile_address + i * PANEL_BYTES + shift,
+                        offset + shift,
+                        scale + shift,
+                        row_scale,
+                    )
+                    y = y + load(bias + shift)
+                    where = target + half * (PANEL // 2) * out.itemsize
+                    if finish == RESIDUAL:
+                        y = y + load(where)
+                    elif finish != LINEAR:
+                        y = activate(finish, y)
+                    store_as(out, where, y)
+        panel += panel_bytes
+        bias += PANEL_BYTES
+        scale += PANEL_BYTES
+        offset += PANEL_BYTES

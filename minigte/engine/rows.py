@@ -1,0 +1,195 @@
+"""What happens to one row at a time: activation, softmax, layer norm, conversion to a product's input type.
+
+A row is given by its byte address and lies padded to whole vectors. The formulas are those of
+``minigte.reference.ops``; the polynomials come from ``tools/fit_polynomials.py``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from minigte.engine.finishes import GELU, GELU_NEW
+from minigte.engine.jit import kernel
+from minigte.engine.simd import (
+    LANES,
+    ROUNDER,
+    VECTOR_BYTES,
+    address,
+    first_lanes,
+    fma,
+    lane_maximum,
+    lane_sum,
+    load,
+    magnitude,
+    maximum,
+    minimum,
+    splat,
+    store,
+    store_as,
+    store_low_bytes,
+    times_power_of_two,
+)
+
+f32 = np.float32
+
+LOWEST = f32(np.finfo(f32).min)
+SMALLEST_EXPONENT = f32(-126)  # of a normal float32
+LOG2_E = f32(math.log2(math.e))
+GELU_NEW_SCALE = f32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
+INT8_ZERO = f32(128)  # activations are stored as uint8, value + 128
+
+# 2^f for |f| <= 1/2, lowest power first, to a relative 8e-8.
+E0, E1, E2, E3, E4, E5 = map(
+    f32, (1.00000007, 0.693146967, 0.240221197, 0.0555071328, 0.00967554456, 0.0013276481)
+)
+# (Φ(x) - 1/2) / x for |x| <= GELU_END in u = 2 (x / GELU_END)² - 1, lowest power first; the error of x Φ(x)
+# is below 5e-7 (its last bit). Outside, Φ is taken as constant: 4e-8 from 0 or 1.
+GELU_END = f32(5.25)
+GELU_SQUARE = f32(2 / 5.25**2)
+G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11, G12, G13, G14 = map(
+    f32,
+    (
+        0.134659347,
+        -0.0671267735,
+        0.0496456784,
+        -0.0397648765,
+        0.0320339746,
+        -0.0250275839,
+        0.0185177524,
+        -0.0128344362,
+        0.00849608211,
+        -0.00533174702,
+        0.00274721784,
+        -0.0011486348,
+        0.000794802491,
+        -0.000617828594,
+        0.000195108016,
+    ),
+)
+
+
+@kernel
+def exp2(x):
+    """2^x of a vector, for x <= 127; below -126 it stays at 2^-126."""
+    x = maximum(x, SMALLEST_EXPONENT)
+    rounded = x + ROUNDER
+    f = x - (rounded - ROUNDER)  # in [-1/2, 1/2]
+    p = fma(fma(fma(fma(fma(splat(E5), f, E4), f, E3), f, E2), f, E1), f, E0)
+    return times_power_of_two(p, rounded)
+
+
+@kernel
+def gelu(x):
+    """x · Φ(x) = x/2 + x · (Φ(x) - 1/2) of a vector."""
+    clipped = minimum(maximum(x, -GELU_END), GELU_END)
+    u = fma(clipped * clipped, GELU_SQUARE, f32(-1))
+    p = fma(fma(fma(fma(fma(splat(G14), u, G13), u, G12), u, G11), u, G10), u, G9)
+    p = fma(fma(fma(fma(fma(p, u, G8), u, G7), u, G6), u, G5), u, G4)
+    p = fma(fma(fma(fma(p, u, G3), u, G2), u, G1), u, G0)
+    return fma(x * clipped, p, x * f32(0.5))
+
+
+@kernel
+def gelu_new(x):
+    """x/2 · (1 + tanh(y)) of a vector, y = sqrt(2/π) (x + 0.044715 x³); that is x / (1 + exp(-2y))."""
+    y = x * fma(x * x, f32(0.044715), f32(1)) * GELU_NEW_SCALE  # -2y / ln 2
+    return x / (exp2(minimum(y, f32(126))) + f32(1))
+
+
+@kernel
+def activate(activation, x):
+    """The activation of a vector."""
+    if activation == GELU:
+        return gelu(x)
+    if activation == GELU_NEW:
+        return gelu_new(x)
+    return maximum(x, f32(0))
+
+
+@kernel
+def softmax(scores, length, scale, like, probs):
+    """p_j = exp2((s_j - max s) · scale) for ``length`` scores; returns sum p, still to be divided by.
+
+    p goes to ``probs`` in the type of the array ``like``, which may be ``scores`` itself; lanes after
+    the end get 2^-126.
+    """
+    vectors = (length + LANES - 1) // LANES
+    last = scores + (vectors - 1) * VECTOR_BYTES
+    tail = first_lanes(load(last), length - (vectors - 1) * LANES, LOWEST)
+    highest = tail
+    for i in range(vectors - 1):
+        highest = maximum(highest, load(scores + i * VECTOR_BYTES))
+    shift = lane_maximum(highest)
+    total = splat(f32(0))
+    for i in range(vectors - 1):
+        p = exp2((load(scores + i * VECTOR_BYTES) - shift) * scale)
+        total = total + p
+        store_as(like, probs + i * LANES * like.itemsize, p)
+    p = exp2((tail - shift) * scale)
+    store_as(like, probs + (vectors - 1) * LANES * like.itemsize, p)
+    return lane_sum(total + p)
+
+
+@kernel
+def layer_norm(row, size, weight, bias, eps):
+    """y = (x - mean) / sqrt(variance + eps) · weight + bias, in place; weight and bias end in zeros too."""
+    vectors = (size + LANES - 1) // LANES
+    total = splat(f32(0))
+    for i in range(vectors):
+        total = total + load(row + i * VECTOR_BYTES)
+    mean = lane_sum(total) / f32(size)
+    # What pads the last vector is zero and must not count as (0 - mean)².
+    last = (vectors - 1) * VECTOR_BYTES
+    tail = first_lanes(load(row + last) - mean, size - (vectors - 1) * LANES, f32(0))
+    squares = tail * tail
+    for i in range(vectors - 1):
+        centred = load(row + i * VECTOR_BYTES) - mean
+        squares = fma(centred, centred, squares)
+    factor = f32(1) / math.sqrt(lane_sum(squares) / f32(size) + eps)
+    for offset in range(0, vectors * VECTOR_BYTES, VECTOR_BYTES):
+        y = fma((load(row + offset) - mean) * factor, load(weight + offset), load(bias + offset))
+        store(row + offset, y)
+
+
+@kernel
+def quantize(source, size, target):
+    """Write q = round(x / scale) + 128 as uint8, scale = max |x| / 127; returns the scale."""
+    highest = splat(f32(0))
+    for i in range(size // LANES):
+        highest = maximum(highest, magnitude(load(source + i * VECTOR_BYTES)))
+    largest = lane_maximum(highest)
+    inverse = f32(127) / largest if largest > 0 else f32(0)
+    for i in range(size // LANES):
+        q = fma(load(source + i * VECTOR_BYTES), inverse, ROUNDER + INT8_ZERO)
+        store_low_bytes(target + i * LANES, q)
+    return largest / f32(127)
+
+
+def convert(source, target, scales):
+    """The rows of ``source`` (M, width) in the type of ``target``, which products read; int8 sets scales."""
+    raise NotImplementedError
+
+
+@overload(convert)
+def _convert(source, target, scales):
+    def same(source, target, scales):
+        pass
+
+    def narrow(source, target, scales):
+        for i in range(source.shape[0]):
+            row, to = address(source) + i * source.strides[0], address(target) + i * target.strides[0]
+            for j in range(source.shape[1] // LANES):
+                store_as(target, to + j * LANES * target.itemsize, load(row + j * VECTOR_BYTES))
+
+    def quantized(source, target, scales):
+        for i in range(source.shape[0]):
+            row, to = address(source) + i * source.strides[0], address(target) + i * target.strides[0]
+            scales[i] = quantize(row, source.shape[1], to)
+
+    if source.dtype == target.dtype:
+        return same
+    return quantized if target.dtype == types.uint8 else narrow

@@ -1,0 +1,172 @@
+"""The engine's door: many texts shared out among threads, or one text computed by all of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.arrays import Float32, Int64
+from minigte.engine.encoder import forward
+from minigte.engine.formats import BYTES
+from minigte.engine.pool import Helpers, Job
+from minigte.engine.target import LEVEL
+from minigte.engine.team import meeting_point
+from minigte.engine.weights import PackedModel, pack_model, read_only
+from minigte.engine.workspace import Workspace, allocate
+from minigte.errors import InputError
+from minigte.models.batch import Batch
+from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
+from minigte.runtime.resources import usable_cores
+
+# Tokens of the texts that one thread takes at a time, when there are many. Any value gives the same bits.
+UNIT_TOKENS = 256
+
+
+class Unit(NamedTuple):
+    """Some texts of a batch, small enough for one thread's workspace, and the rows they fill."""
+
+    input_ids: npt.NDArray[np.int32]  # (n,)
+    offsets: Int64  # (b + 1,) from 0 to n
+    out: Float32  # (n, D)
+    completes: tuple[Batch, Float32] | None  # what is finished with this unit
+
+
+class Engine:
+    """A BERT encoder, ready to run: packed weights, workspaces, threads; any number of threads may use it.
+
+    ``dtype`` is what matrix products multiply: "float32", "bfloat16" (products summed in float32) or "int8"
+    (weights per output, activations per row, summed exactly; the value's product and attention as for
+    "bfloat16"). Embeddings, layer norm, softmax and activation are float32 always.
+    ``threads`` defaults to the cores that this process may use.
+    """
+
+    def __init__(
+        self, config: Config, weights: Weights, *, dtype: str = "float32", threads: int | None = None
+    ) -> None:
+        if dtype not in BYTES:
+            raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(BYTES)}")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads is {threads}; it must be at least 1")
+        self.dtype = dtype
+        self.threads = usable_cores() if threads is None else threads
+        self._config = config
+        self._model: PackedModel = pack_model(config, weights, dtype, LEVEL)
+        self._idle_workspaces: list[Workspace] = []
+        self._helpers = Helpers(self.threads - 1)
+
+    @property
+    def instructions(self) -> str:
+        """Which instructions the matrix products run on, for example "avx512 + vnni"."""
+        return LEVEL.instructions(self.dtype)
+
+    def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
+        """Yield each batch with its (N, D) float32 last hidden state, in the order given.
+
+        Many texts are shared out among the threads, this one included; where there are fewer units of work
+        than threads, all threads compute each unit together. The bits of a text's rows depend on neither.
+        """
+        stream = (unit for batch in batches for unit in self._units(batch))
+        ahead = list(itertools.islice(stream, self.threads))
+        units = itertools.chain(ahead, stream)
+        if self.threads == 1 or len(ahead) < self.threads:
+            for unit in units:
+                self._run(unit, self.threads)
+                if unit.completes is not None:
+                    yield unit.completes
+            return
+
+        begun: deque[tuple[Unit, Job]] = deque()
+        try:
+            while True:
+                for unit in itertools.islice(units, 2 * self.threads - len(begun)):
+                    begun.append((unit, Job(self._run, unit, 1)))
+                    self._helpers.offer(begun[-1][1])
+                if not begun:
+                    return
+                # Do the oldest unit that no helper has taken; if there is none, wait for the oldest of all.
+                if not any(job.take() for _, job in begun):
+                    begun[0][1].wait()
+                while begun and begun[0][1].finished():
+                    unit, job = begun.popleft()
+                    job.wait()
+                    if unit.completes is not None:
+                        yield unit.completes
+        finally:
+            for _, job in begun:
+                job.cancel()
+
+    def _units(self, batch: Batch) -> Iterator[Unit]:
+        """Cut a batch between texts into units of nearly equal size, UNIT_TOKENS or one text at most."""
+        input_ids = read_only(batch.input_ids, np.int32)  # (N,)
+        offsets = np.ascontiguousarray(batch.offsets, np.int64)  # (B + 1,)
+        self._check(input_ids, offsets)
+        out = np.empty((len(input_ids), self._config.hidden_size), np.float32)
+        count = math.ceil(len(input_ids) / UNIT_TOKENS)
+        texts = len(offsets) - 1
+        inner = np.searchsorted(offsets, np.arange(1, count) * len(input_ids) / count)
+        # Not np.unique: before Python 3.14 it aborts the process if that ends while a daemon thread is in it.
+        cuts = [0, *sorted(set(inner.tolist()) - {0, texts}), texts]
+        for first, last in itertools.pairwise(cuts):
+            rows = slice(offsets[first], offsets[last])
+            completes = (batch, out) if last == cuts[-1] else None
+            yield Unit(
+                input_ids[rows],
+                read_only(offsets[first : last + 1] - offsets[first], np.int64),
+                out[rows],
+                completes,
+            )
+
+    def _check(self, input_ids: npt.NDArray[np.int32], offsets: Int64) -> None:
+        """The kernel reads memory where these numbers point, so they must point into its arrays."""
+        lengths = np.diff(offsets)
+        if offsets[0] != 0 or offsets[-1] != len(input_ids) or (lengths < 0).any():
+            raise InputError("offsets must rise from 0 to the number of input_ids")
+        if (lengths > len(self._model.position_embeddings)).any():
+            raise InputError(
+                f"a text has {lengths.max()} tokens; "
+                f"the model reads at most {len(self._model.position_embeddings)}"
+            )
+        if len(input_ids) and not 0 <= input_ids.min() <= input_ids.max() < len(self._model.word_embeddings):
+            raise InputError(
+                f"input_ids must lie between 0 and {len(self._model.word_embeddings) - 1}, the vocabulary"
+            )
+
+    def _run(self, unit: Unit, wanted: int) -> None:
+        """Compute a unit in this thread, with up to ``wanted`` - 1 helpers."""
+        tokens = len(unit.input_ids)
+        try:
+            workspace = self._idle_workspaces.pop()
+        except IndexError:
+            workspace = None
+        if workspace is None or len(workspace.x) < tokens + LEVEL.pad_rows:
+            workspace = allocate(self._config, self.dtype, max(tokens, UNIT_TOKENS), self.threads, LEVEL)
+        arguments = self._model, workspace, unit.input_ids, unit.offsets, unit.out, meeting_point()
+        try:
+            for _ in range(wanted - 1):
+                self._helpers.offer(Job(forward, *arguments, 0))
+            forward(*arguments, wanted)
+        finally:
+            self._idle_workspaces.append(workspace)
+
+
+def warmup(dtype: str = "float32") -> None:
+    """Compile the kernels of ``dtype``, or load them from the cache.
+
+    One token goes through a model of almost no size: the kernels are the same for every size.
+    """
+    config = Config(1, 1, 1, 1, 1, 1, 1, 1e-12)
+
+    def ones(axes: tuple[str, ...]) -> Float32:
+        return np.ones([getattr(config, axis) for axis in axes], np.float32)
+
+    layer = LayerWeights(**{p.field: ones(p.shape) for p in LAYER_PARAMETERS})
+    weights = Weights(**{p.field: ones(p.shape) for p in EMBEDDING_PARAMETERS}, layers=(layer,))
+    batch = Batch(np.zeros(1, np.int32), np.array([0, 1]), np.zeros(1, np.int64))
+    for _ in Engine(config, weights, dtype=dtype, threads=1).last_hidden_states([batch]):
+        pass

@@ -1,0 +1,84 @@
+"""The memory that one pass writes to, and its sizes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.arrays import Float32
+from minigte.engine.formats import format_of
+from minigte.engine.level import Level
+from minigte.models.bert import Config
+from minigte.runtime import pages
+
+CACHE_LINE = 64  # bytes
+
+
+class Workspace(NamedTuple):
+    """The arrays one pass writes to; an array and its ``_input``, what a product reads of it, may be one.
+
+    All have ``Level.pad_rows`` more rows than are used. M is ``Level.block_rows``, R ``Level.tile_rows``, T
+    the longest text.
+    """
+
+    x: Float32  # (N, D)
+    x_input: npt.NDArray[Any]  # (N, D)
+    x_value: npt.NDArray[Any]  # (N, D) what the value's product reads
+    scales: Float32  # (N,) int8 scales of x_input, context_input
+    qkv: npt.NDArray[Any]  # (N, 3 H K)
+    context: npt.NDArray[Any]  # (N, H K)
+    context_input: npt.NDArray[Any]  # (N, H K)
+    # and one of each for every member of the team:
+    intermediate: npt.NDArray[Any]  # (members, M, F)
+    intermediate_input: npt.NDArray[Any]  # (members, M, F)
+    intermediate_scales: Float32  # (members, M)
+    keys: npt.NDArray[Any]  # (members, T K)
+    values: npt.NDArray[Any]  # (members, T K)
+    scores: Float32  # (members, R, T)
+    probs: npt.NDArray[Any]  # (members, R, T)
+    sums: Float32  # (members, R), padded to a cache line
+    tile: Float32  # (members, R * panel)
+
+
+def allocate(config: Config, dtype: str, tokens: int, members: int, level: Level) -> Workspace:
+    """A workspace for passes of at most ``tokens`` tokens by teams of at most ``members``, all zeros."""
+    form, padded = format_of(dtype, level), level.padded
+    stored, read, attended = form.stored, form.read, form.attended
+    rows, block, length = tokens + level.pad_rows, level.block_rows + level.pad_rows, padded(tokens)
+    hidden_width, head_width = padded(config.hidden_size), padded(config.head_size)
+    context_width, wide = config.num_attention_heads * head_width, padded(config.intermediate_size)
+
+    def zeros(dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
+        return pages.zeros(shape, dtype)
+
+    def pair(
+        first: npt.DTypeLike, second: npt.DTypeLike, *shape: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        array = zeros(first, *shape)
+        return array, array if first == second else zeros(second, *shape)
+
+    x, x_input = pair(np.float32, read, rows, hidden_width)
+    x_value = next((a for a in (x, x_input) if a.dtype == attended), None)
+    context, context_input = pair(stored, read, rows, context_width)
+    intermediate, intermediate_input = pair(stored, read, members, block, wide)
+    scores, probs = pair(np.float32, attended, members, level.tile_rows, length)
+    return Workspace(
+        x=x,
+        x_input=x_input,
+        x_value=zeros(attended, rows, hidden_width) if x_value is None else x_value,
+        scales=zeros(np.float32, rows),
+        qkv=zeros(attended, rows, 3 * context_width),
+        context=context,
+        context_input=context_input,
+        intermediate=intermediate,
+        intermediate_input=intermediate_input,
+        intermediate_scales=zeros(np.float32, members, block),
+        keys=zeros(attended, members, length * head_width),
+        values=zeros(attended, members, (length + 1) * head_width),
+        scores=scores,
+        probs=probs,
+        sums=zeros(np.float32, members, CACHE_LINE // 4),
+        tile=zeros(np.float32, members, level.tile_rows * level.panel),
+    )

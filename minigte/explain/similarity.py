@@ -1,0 +1,60 @@
+"""The similarity of two texts, cut into what each pair of their tokens gives to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.arrays import Float64
+from minigte.errors import InputError
+from minigte.explain.trace import Trace
+
+
+@dataclass(frozen=True, repr=False)
+class SimilarityTrace:
+    """The similarity of two texts, cut into what each pair of their tokens gives to it."""
+
+    a: Trace
+    b: Trace
+    score: float  # what the model's similarity gives for the two vectors
+    pairs: Float64  # (Ta, Tb), adds up to the score
+    by_layer: Float64  # (L + 1,), the score if the model ended after the embeddings, the first layer, ...
+
+    def top_pairs(self, k: int = 10) -> list[tuple[str, str, float]]:
+        """The ``k`` pairs that give most: (token of a, token of b, its part of the score), largest first."""
+        order = np.argsort(-self.pairs, axis=None, kind="stable")[:k]
+        places = zip(*np.unravel_index(order, self.pairs.shape), strict=True)
+        return [(self.a.tokens[i], self.b.tokens[j], float(self.pairs[i, j])) for i, j in places]
+
+    def __repr__(self) -> str:
+        rows = [f"{self.a.config.similarity_fn_name} {self.score:.4f} of {self.a.text!r} and {self.b.text!r}"]
+        rows += [f"{part:8.4f}  {x}  {y}" for x, y, part in self.top_pairs()]
+        rows.append("by layer: " + " ".join(f"{score:.3f}" for score in self.by_layer))
+        return "\n".join(rows)
+
+
+def trace_similarity(a: Trace, b: Trace) -> SimilarityTrace:
+    """Cut the similarity of two texts into pairs of tokens, and follow it through the layers."""
+    if a.model != b.model or a.vector.shape != b.vector.shape:
+        raise InputError(f"the traces are of two models, {a.model} and {b.model}: explain both with one")
+    name = a.config.similarity_fn_name
+    if name not in ("cosine", "dot"):
+        raise InputError(
+            f"the similarity {name!r} is not a sum over pairs of tokens, as cosine and dot are: "
+            "look at each text with explain"
+        )
+    left, right = a.contributions, b.contributions  # (Ta, D), (Tb, D)
+    pairs = left @ right.T  # (Ta, Tb)
+    by_layer = np.einsum("ld,ld->l", a.layer_vectors, b.layer_vectors, dtype=np.float64)  # (L + 1,)
+    if name == "cosine":
+        pairs /= _length(left.sum(axis=0)) * _length(right.sum(axis=0))
+        by_layer /= _length(a.layer_vectors) * _length(b.layer_vectors)
+    return SimilarityTrace(a, b, float(by_layer[-1]), pairs, by_layer)
+
+
+def _length(vectors: npt.NDArray[Any]) -> Any:
+    """max(‖x‖₂, 1e-12) of each row, as ``pooling.normalize`` has it: (..., D) -> (...)."""
+    return np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=-1), 1e-12)

@@ -1,0 +1,142 @@
+"""The trace of one text: every number between its ids and its vector, with the line that made it.
+
+``Embedder.explain`` gives a ``Trace``, ``Embedder.explain_similarity`` a ``SimilarityTrace``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from minigte.arrays import Float32, Float64
+from minigte.explain.stages import Stage, Stages, table
+from minigte.explain.statements import made_by
+from minigte.loading.config import ModelConfig
+from minigte.models import bert
+from minigte.models.bert import ENCODER_LAYER
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a trace is of."""
+
+    model: str  # the name of the model
+    config: ModelConfig  # the model's configuration
+    text: str  # with its prompt in front
+    tokens: tuple[str, ...]  # T of them, special tokens included
+    input_ids: tuple[int, ...]  # (T,), the tokens' rows in the vocabulary
+    is_cut: bool  # whether the text goes on after the tokens, more than the model reads
+
+
+class Trace(Stages):
+    """Every intermediate of one text's forward pass, by the name of the module that makes it.
+
+    The names are those of the modules of Hugging Face's ``BertModel``; what no module makes is called
+    ``scores`` (before softmax), ``probs``, ``context`` and ``sum`` (before a LayerNorm). With T tokens,
+    D hidden_size, H heads, F intermediate_size, and L layers, all float32:
+
+    ``embeddings.``: ``word_embeddings``, ``position_embeddings``, ``token_type_embeddings``, their ``sum``,
+    ``LayerNorm``; (T, D) each.
+    ``encoder.layer.0.`` and so on, and in ``layers``: ``attention.self.query``, ``.key``, ``.value`` and
+    ``.context`` (T, D), ``.scores`` and ``.probs`` (H, T, T); ``attention.output.dense``, ``.sum`` and
+    ``.LayerNorm`` (T, D); ``intermediate.dense`` and ``.intermediate_act_fn``, which are before and after
+    the activation, (T, F); ``output.dense``, ``.sum`` and ``.LayerNorm`` (T, D).
+    ``pooled`` (D,), and ``normalized`` (D,) where the model normalises.
+    """
+
+    def __init__(self, text: Text, stages: Mapping[str, Stage], layer_vectors: Float32) -> None:
+        super().__init__(stages)
+        self.text = text.text
+        self.tokens = text.tokens
+        self.input_ids = text.input_ids
+        self.is_cut = text.is_cut
+        self.model = text.model
+        self.config = text.config
+        self.layer_vectors = layer_vectors  # (L + 1, D) the text's vector if the model ended there
+
+    @property
+    def vector(self) -> Float32:
+        """The text's vector, as ``encode`` gives it: (D,), or (truncate_dim,)."""
+        return self.layer_vectors[-1]
+
+    @property
+    def layers(self) -> list[Stages]:
+        """The stages of each encoder layer, L of them: ``layers[0].attention.self.query``."""
+        return [self.encoder.layer[i] for i in range(self.config.encoder.num_hidden_layers)]
+
+    @property
+    def hidden_states(self) -> Float32:
+        """The embeddings' output and then each layer's: (L + 1, T, D)."""
+        return np.stack([self["embeddings.LayerNorm"], *(layer["output.LayerNorm"] for layer in self.layers)])
+
+    @property
+    def attentions(self) -> Float32:
+        """The attention probabilities: (L, H, T, T); row i says what goes into token i."""
+        return np.stack([layer["attention.self.probs"] for layer in self.layers])
+
+    @property
+    def contributions(self) -> Float64:
+        """What each token gives to ``vector``: (T, D), rows that add up to it.
+
+        Pooling is a weighted sum of the tokens' last hidden states, or, for "max", takes each component
+        from one token; the norm then divides all of them by one number.
+        """
+        hidden = self.hidden_states[-1].astype(np.float64)  # (T, D)
+        parts = np.concatenate([_shares(hidden, mode) for mode in self.config.pooling_modes], axis=1)
+        if self.config.normalize:
+            parts /= max(np.linalg.norm(parts.sum(axis=0)), 1e-12)
+        return parts[:, : len(self.vector)]
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
+        rows = [f"Trace of {text!r} by {self.model}: {len(self.tokens)} tokens, {len(self)} arrays"]
+        width = max(map(len, self.tokens))
+        rows += [f"{i:>6}  {token:<{width}}" for i, token in zip(self.input_ids, self.tokens, strict=True)][
+            :12
+        ]
+        rows += [f"        and {len(self.tokens) - 12} more"] * (len(self.tokens) > 12)
+        return "\n".join(row.rstrip() for row in rows) + "\n" + table(self._stages)
+
+
+def trace(text: Text, weights: bert.Weights, pool: Callable[..., Float32]) -> Trace:
+    """Run the reference on one text and keep everything; ``pool`` turns (T, D) into (1, D)."""
+    forward = importlib.import_module(f"minigte.reference.{text.config.model_type}").forward
+    stages: dict[str, Stage] = {}
+    observe = keep_in(stages)
+    ids = np.array(text.input_ids, np.int32)  # (T,)
+    hidden = forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)
+    pool(hidden, observe=observe)
+    layers = [ENCODER_LAYER.format(i) + "output." for i in range(text.config.encoder.num_hidden_layers)]
+    vectors = [pool(stages[name + "LayerNorm"].array) for name in ("embeddings.", *layers)]
+    return Trace(text, stages, np.concatenate(vectors))
+
+
+def keep_in(stages: dict[str, Stage]) -> Callable[[str, Float32], None]:
+    """An observer that keeps a copy of each array, and the statement that made it, under its name."""
+
+    def observe(name: str, array: Float32) -> None:
+        of_one_text = array.ndim == 4 or name in ("pooled", "normalized")  # (1, H, T, T), (1, D)
+        copy = (array[0] if of_one_text else array).copy()
+        copy.flags.writeable = False
+        stages[name] = Stage(copy, *made_by(name))
+
+    return observe
+
+
+def _shares(hidden: Float64, mode: str) -> Float64:
+    """What each token gives to the vector that ``pooling`` makes by this mode: (T, D), adds up to it."""
+    count = len(hidden)
+    if mode == "max":  # each component comes from one token, the first of those that have the maximum
+        return np.where(np.arange(count)[:, None] == hidden.argmax(axis=0), hidden, 0)
+    position = np.arange(1, count + 1)
+    weights = {
+        "cls": position == 1,
+        "lasttoken": position == count,
+        "mean": np.full(count, 1 / count),
+        "mean_sqrt_len_tokens": np.full(count, count**-0.5),
+        "weightedmean": position / position.sum(),
+    }[mode]  # (T,)
+    return hidden * weights[:, None]

@@ -1,0 +1,94 @@
+"""Safetensors: one file, or the shards that an index lists, read tensor by tensor; and written.
+
+The format: https://huggingface.co/docs/safetensors/index#format
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+
+from minigte.arrays import Float32
+from minigte.errors import CheckpointError, ConfigError
+from minigte.loading.config import read_json
+from minigte.loading.stored_tensors import StoredTensor, check_regular
+from minigte.models.bert import canonical_name
+
+
+def read_shards(index: Path) -> Iterator[StoredTensor]:
+    """Read the shards that an index lists; each must hold exactly the tensors listed for it."""
+    try:
+        weight_map = read_json(index, required=True).get("weight_map")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise CheckpointError(f"{index} has no weight_map of tensor names to file names")
+    shards: dict[str, set[str]] = {}
+    for name, shard in weight_map.items():
+        shards.setdefault(shard, set()).add(name)
+    for shard, names in sorted(shards.items()):
+        if shard != Path(shard).name or not shard.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{index}: {shard!r} is not the name of a safetensors file of the same folder"
+            )
+        check_regular(index.parent / shard)
+        yield from read_safetensors(index.parent / shard, names)
+
+
+def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTensor]:
+    """The tensors of one safetensors file; ``expected`` are the names that an index lists."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            if expected is not None and set(names) != expected:
+                name = min(set(names) ^ expected)
+                raise CheckpointError(
+                    f"{path} and the index disagree about the tensor {name}: get both again"
+                )
+            for name in names:
+                stored = file.get_slice(name)
+                shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
+                if dtype == "BF16":
+                    read = functools.partial(_read_bfloat16, path, name)
+                elif dtype in ("F32", "F16"):
+                    read = functools.partial(file.get_tensor, name)
+                elif canonical_name(name) == "embeddings.position_ids":  # integers
+                    continue
+                else:
+                    raise CheckpointError(f"{path}: tensor {name} is {dtype} (known: F32, F16, BF16)")
+                yield name, shape, read
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing, though the index lists it") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    except (safetensors.SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy knows
+        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): get it again") from error
+
+
+def _read_bfloat16(path: Path, name: str) -> Float32:
+    """One bfloat16 tensor of a safetensors file that the library has found whole.
+
+    NumPy has no such type, so the library has no array for it; the header says where its bytes are
+    (https://huggingface.co/docs/safetensors/index#format).
+    """
+    with path.open("rb") as file:
+        header_size = int.from_bytes(file.read(8), "little")
+        tensor = json.loads(file.read(header_size))[name]
+        begin, end = tensor["data_offsets"]
+        upper = np.fromfile(file, "<u2", (end - begin) // 2, offset=begin)  # the upper half of a float32
+    return (upper.astype(np.uint32) << 16).view(np.float32).reshape(tensor["shape"])
+
+
+def save_safetensors(tensors: Mapping[str, Float32], path: Path) -> None:
+    """Write arrays as safetensors: float16 where that holds every value exactly, else float32."""
+    from safetensors.numpy import save
+
+    with np.errstate(over="ignore"):
+        halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    exact = all(np.array_equal(halves[name], tensor) for name, tensor in tensors.items())
+    path.write_bytes(save(dict(halves if exact else tensors), metadata={"format": "np"}))

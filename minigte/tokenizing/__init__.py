@@ -1,0 +1,1 @@
+"""Text to token ids: the ``tokenizers`` library, long texts cut to size, ids packed into batches."""

@@ -1,0 +1,32 @@
+"""Token ids packed into batches: ordered by length, laid end to end without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from minigte.models.batch import Batch
+
+
+def pack(texts: Sequence[Sequence[int]], *, max_texts: int, max_tokens: int) -> Iterator[Batch]:
+    """Pack texts (each a list of token ids) into batches, longest first.
+
+    A batch holds at most ``max_texts`` texts and at most ``max_tokens`` tokens, but always at least one
+    text. Longest first, so that the largest need of memory comes at the start and workers that share
+    the batches end at nearly the same time; texts of equal length keep the caller's order.
+    """
+    lengths = np.fromiter((len(text) for text in texts), np.int64, len(texts))
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        ends = np.cumsum(lengths[order[start : start + max_texts]])
+        stop = start + max(1, int(np.searchsorted(ends, max_tokens, side="right")))
+        index = order[start:stop]
+        offsets = np.zeros(len(index) + 1, np.int64)
+        np.cumsum(lengths[index], out=offsets[1:])
+        input_ids = np.empty(offsets[-1], np.int32)
+        for text, begin, end in zip(index, offsets, offsets[1:], strict=False):
+            input_ids[begin:end] = texts[text]
+        yield Batch(input_ids, offsets, index)
+        start = stop

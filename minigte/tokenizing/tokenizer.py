@@ -1,0 +1,159 @@
+"""Text to ``input_ids``: the ``tokenizers`` library, run from the model's own ``tokenizer.json``."""
+
+from __future__ import annotations
+
+import reprlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import tokenizers
+
+from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning
+from minigte.loading.config import ModelConfig
+from minigte.tokenizing.splitting import PIECE, Splitter
+from minigte.tokenizing.texts import check_unicode
+from minigte.tokenizing.tokenizer_file import library_errors, read_tokenizer
+
+GROUP = 1 << 20  # characters given to the library at once; it takes some 100 bytes for each
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """One text's tokens."""
+
+    input_ids: list[int]  # (T,), special tokens included, cut to max_seq_length
+    is_cut: bool  # whether there were more
+
+
+class Tokenizer:
+    """A model's tokenizer, with the padding and truncation that its file may ask for switched off."""
+
+    def __init__(self, folder: Path, config: ModelConfig, max_seq_length: int) -> None:
+        """Read ``tokenizer.json``, and cut to ``max_seq_length`` tokens.
+
+        Raises TokenizerError where the file is absent, damaged or another model's.
+        """
+        path = folder / "tokenizer.json"
+        self.tokenizer = read_tokenizer(path)
+        self.vocab_size = config.encoder.vocab_size
+        vocab = self.tokenizer.get_vocab(with_added_tokens=True)
+        largest = max(vocab.values(), default=-1)
+        if not vocab or largest >= self.vocab_size:
+            raise TokenizerError(
+                f"{path} does not belong to these weights: its largest id is {largest}, "
+                f"the vocabulary has {self.vocab_size} rows"
+            )
+        self.num_special_tokens = self.tokenizer.num_special_tokens_to_add(False)
+        if self.num_special_tokens == 0:
+            raise TokenizerError(
+                f"{path} adds no special tokens, so an empty text would have no tokens at all"
+            )
+        if max_seq_length <= self.num_special_tokens:
+            raise TokenizerError(
+                f"max_seq_length {max_seq_length} is too short: {path} adds {self.num_special_tokens} "
+                "special tokens"
+            )
+        self.splitter = Splitter(self.tokenizer)
+        if config.do_lower_case:  # of the text between special tokens, which stay what they are
+            steps = [tokenizers.normalizers.Lowercase(), self.tokenizer.normalizer]
+            self.tokenizer.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
+        self.path = path
+        self.max_seq_length = max_seq_length
+        self.tokenizer.no_padding()
+        with library_errors(f"{path} cannot cut texts to {max_seq_length} tokens"):
+            self.tokenizer.enable_truncation(max_seq_length)
+
+    def tokenize(
+        self, sentences: Sequence[str], *, prefix: str = "", start: int = 0, refuse_long: bool = False
+    ) -> list[Tokenized]:
+        """Turn texts, each with ``prefix`` in front, into ids. Of a long text only its beginning is read.
+
+        Raises InputError, which names the position, for anything that is not a text; ``start`` is the
+        position of the first of ``sentences`` in the caller's list. ``refuse_long``: raise
+        InputTooLongError for a text of more than ``max_seq_length`` tokens in place of cutting it.
+        """
+        texts = _read(sentences, prefix, start)
+        pieces = [self.splitter.pieces(text) for text in texts]
+        heads = [next(of) for of in pieces]
+        tokenized = []
+        for i, encoding in enumerate(self._encode(heads)):
+            while not encoding.overflowing and (more := list(islice(pieces[i], 1 + len(heads[i]) // PIECE))):
+                heads[i] = " ".join([heads[i], *more])
+                (encoding,) = self._encode(heads[i : i + 1])
+            if encoding.overflowing and refuse_long:
+                (num_tokens,) = self.count([texts[i]])
+                raise InputTooLongError(
+                    f"sentences[{start + i}] has {num_tokens} tokens, the model reads "
+                    f"{self.max_seq_length}: split the text, or pass truncation='ignore'"
+                )
+            tokenized.append(Tokenized(self._checked(encoding.ids), bool(encoding.overflowing)))
+        return tokenized
+
+    def tokens(self, input_ids: Sequence[int]) -> list[str]:
+        """The vocabulary's spelling of each id, such as "[CLS]" or "##ing"."""
+        return [str(self.tokenizer.id_to_token(i)) for i in input_ids]
+
+    def count(self, sentences: Sequence[str]) -> list[int]:
+        """How many tokens each text has, special tokens included, before any cut. Raises InputError."""
+        counts = [self.num_special_tokens] * len(sentences)
+        owners: deque[int] = deque()
+
+        def read_pieces() -> Iterator[str]:
+            for i, text in enumerate(_read(sentences)):
+                for piece in self.splitter.pieces(text):
+                    owners.append(i)
+                    yield piece
+
+        for encoding in self._encode(read_pieces(), add_special_tokens=False):
+            counts[owners.popleft()] += sum(len(part.ids) for part in (encoding, *encoding.overflowing))
+        return counts
+
+    def _encode(
+        self, texts: Iterable[str], *, add_special_tokens: bool = True
+    ) -> Iterator[tokenizers.Encoding]:
+        """Run the library over texts, at most about GROUP characters at a time."""
+        texts = iter(texts)
+        while group := list(_take(texts, GROUP)):
+            with library_errors(f"{self.path} fails over a text"):
+                encodings = self.tokenizer.encode_batch_fast(group, add_special_tokens=add_special_tokens)
+            yield from encodings
+
+    def _checked(self, input_ids: list[int]) -> list[int]:
+        """Refuse ids for which the model has no row: special tokens may be given any id in the file."""
+        if not 0 < len(input_ids) <= self.max_seq_length or max(input_ids) >= self.vocab_size:
+            raise TokenizerError(
+                f"{self.path} does not belong to these weights: it made {len(input_ids)} tokens of at most "
+                f"{self.max_seq_length}, the largest {max(input_ids, default=-1)} of {self.vocab_size}"
+            )
+        return input_ids
+
+
+def _read(sentences: Sequence[str], prefix: str = "", start: int = 0) -> list[str]:
+    """The texts, each with ``prefix`` in front; InputError for anything that is not a text."""
+    if not isinstance(prefix, str):
+        raise InputError(f"the prompt is {type(prefix).__name__}, not str: {reprlib.repr(prefix)}")
+    check_unicode(prefix, "the prompt")
+    for position, sentence in enumerate(sentences, start):
+        where = f"sentences[{position}]"
+        if not isinstance(sentence, str):
+            raise InputError(f"{where} is {type(sentence).__name__}, not str: {reprlib.repr(sentence)}")
+        check_unicode(sentence, where)
+    return [prefix + sentence for sentence in sentences]
+
+
+def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
+    """The next texts, until they have this many characters together."""
+    while characters > 0 and (text := next(texts, None)) is not None:
+        characters -= len(text)
+        yield text
+
+
+def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:
+    """The warning that ``cut`` of ``seen`` texts were too long."""
+    return TruncationWarning(
+        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there "
+        "(truncation='error' refuses them, 'ignore' cuts them silently)"
+    )
