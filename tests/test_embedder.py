@@ -21,6 +21,7 @@ from minigte import (
     TokenizerError,
     TruncationWarning,
 )
+from minigte.vectors.pooling import normalize
 
 TEXTS = ["the cat sat", "", "a dog", "   ", "the dog sat on the mat", "run"]
 
@@ -222,7 +223,7 @@ def test_token_embeddings(tiny_embedder):
     rows = tiny_embedder.encode(TEXTS, output_value="token_embeddings")
     assert [len(row) for row in rows] == tiny_embedder.count_tokens(TEXTS)
     pooled = np.stack([row.mean(axis=0) for row in rows])
-    np.testing.assert_allclose(minigte.pooling.normalize(pooled), tiny_embedder.encode(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(normalize(pooled), tiny_embedder.encode(TEXTS), atol=1e-6)
     assert tiny_embedder.encode("cat", output_value="token_embeddings").shape == (3, 20)
 
 

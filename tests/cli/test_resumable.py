@@ -184,7 +184,7 @@ def test_two_processes(tmp_path):
     path = tmp_path / "out.npy"
     left_after(path, "npy", 1)
     script = (
-        "import pathlib, sys; from minigte.unfinished import Unfinished; "
+        "import pathlib, sys; from minigte.cli.resumable import Unfinished; "
         "kept = Unfinished(pathlib.Path(sys.argv[1]), resume=True); print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -165,7 +165,7 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
     script = f"""
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from minigte.engine import encoder, jit
+        from minigte.engine import jit, scheduler
         assert jit.__file__.startswith({str(archive)!r})
         scheduler.warmup("int8")
         print(jit.kernel_directory())

@@ -189,7 +189,7 @@ def run(valid: Path, folder: Path) -> tuple[str, int]:
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert process.returncode == 0, process.stderr[-2000:]
     message, used = process.stdout.splitlines()
@@ -503,7 +503,7 @@ def test_no_pickle_is_opened_and_no_code_run(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     seen = json.loads(process.stdout)
     assert "pytorch_model.bin is a pickle, which can run code" in process.stderr

