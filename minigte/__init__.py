@@ -8,6 +8,7 @@
 
 from minigte.embedder import Embedder
 from minigte.errors import (
+    AssumptionWarning,
     CheckpointError,
     ConfigError,
     DownloadError,
@@ -27,6 +28,7 @@ from minigte.vectors.search import semantic_search
 __version__ = "0.1.0"
 
 __all__ = [
+    "AssumptionWarning",
     "CheckpointError",
     "ConfigError",
     "DownloadError",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from minigte.arrays import Float32
 from minigte.backend import choose_backend, load_backend, memory_needed
 from minigte.errors import CheckpointError, InputError
-from minigte.loading.config import read_config, read_prompts
+from minigte.loading.config import assumption_warning, read_config, read_prompts
 from minigte.loading.sources import DEFAULT_MODEL, find_model
 from minigte.loading.weights import count_parameters, load_weights
 from minigte.reference.observe import Observe, ignore
@@ -81,6 +81,8 @@ class Embedder:
             local_files_only=local_files_only,
         )
         self.config = read_config(self.source.folder)
+        if self.config.assumes_pooling:
+            warnings.warn(assumption_warning(self.source.folder), stacklevel=2)
         self.prompts = {**NO_PROMPTS, **self.config.prompts, **read_prompts("Embedder", prompts)}
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
         if self.default_prompt_name is not None:
@@ -88,8 +90,16 @@ class Embedder:
         limit = self.config.max_seq_length
         if max_seq_length is not None and not 1 <= max_seq_length <= limit:
             raise InputError(f"max_seq_length must be from 1 to {limit}, not {max_seq_length}")
-        self.truncate_dim = self._check_truncate_dim(truncate_dim)
-        self.tokenizer = Tokenizer(self.source.folder, self.config, max_seq_length or limit)
+        self.truncate_dim = self._check_truncate_dim(truncate_dim) or self.config.truncate_dim
+        self.tokenizer = self._load_tokenizer(max_seq_length or limit)
+        self._tokenizers = {  # by task, for the models whose queries or documents are cut to another length
+            task: self._load_tokenizer(length)
+            for task, length in (
+                ("query", self.config.query_length),
+                ("document", self.config.document_length),
+            )
+            if length is not None
+        }
         needed = memory_needed(self.backend_name, self.config, dtype)
         smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
         require_memory(needed, f"{self.source.name} in {dtype}", smaller)
@@ -127,6 +137,7 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
+        task: str | None = None,
     ) -> Any:
         """Embed texts: a str gives (D,), an iterable of B texts gives (B, D) in its order.
 
@@ -141,6 +152,8 @@ class Embedder:
         where ``truncate_dim`` has cut its unit vectors.
         ``truncation``: of texts longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
         "ignore" cuts them, "error" raises InputTooLongError.
+        ``task``: "query" or "document", for models that cut either to a length of its own; see
+        ``encode_query``.
 
         Raises InputError, which names the position, for anything that is not text.
         """
@@ -155,6 +168,7 @@ class Embedder:
             normalize_embeddings=normalize_embeddings,
             truncate_dim=truncate_dim,
             truncation=truncation,
+            task=task,
         )
         if output_value == "token_embeddings":
             rows = list(itertools.chain.from_iterable(stream))
@@ -175,6 +189,7 @@ class Embedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
+        task: str | None = None,
         start: int = 0,
     ) -> Iterator[Any]:
         """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
@@ -188,10 +203,11 @@ class Embedder:
             raise InputError(f"batch_size must be a whole number from 1, not {batch_size!r}")
         dim = self._check_truncate_dim(truncate_dim) or self.truncate_dim
         prefix = self._prompt(prompt_name, prompt)
+        tokenizer = self.tokenizer if task is None else self._tokenizers.get(task, self.tokenizer)
         seen = cut = 0
         with progress_bar(show_progress_bar, sentences, start) as progress:
             for chunk in chunks(sentences, CHUNK_TEXTS):
-                tokenized = self.tokenizer.tokenize(
+                tokenized = tokenizer.tokenize(
                     chunk, prefix=prefix, start=start + seen, refuse_long=truncation == "error"
                 )
                 cut += sum(text.is_cut for text in tokenized)
@@ -214,14 +230,14 @@ class Embedder:
                         progress.update(len(batch.index))
                 yield vectors if output_value == "token_embeddings" else np.stack(vectors)
         if cut and truncation == "warn":
-            warnings.warn(cut_warning(cut, seen, self.max_seq_length), stacklevel=3)
+            warnings.warn(cut_warning(cut, seen, tokenizer.max_seq_length), stacklevel=3)
 
     def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` with the prompt "query", never the default one, unless ``options`` name another."""
+        """``encode`` of the task "query" with its prompt, unless ``options`` name another prompt."""
         return self.encode(sentences, **_with_prompt("query", options))
 
     def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` with the prompt "document", never the default one, unless ``options`` name another."""
+        """``encode`` of the task "document" with its prompt, unless ``options`` name another prompt."""
         return self.encode(sentences, **_with_prompt("document", options))
 
     def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
@@ -321,6 +337,15 @@ class Embedder:
         vectors = vectors[:, :dim]
         return normalize(vectors) if normalize_embeddings else vectors
 
+    def _load_tokenizer(self, max_seq_length: int) -> Tokenizer:
+        return Tokenizer(
+            self.source.folder / self.config.transformer,
+            self.config.tokenizer,
+            vocab_size=self.config.encoder.vocab_size,
+            max_seq_length=max_seq_length,
+            do_lower_case=self.config.do_lower_case,
+        )
+
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """The text to put in front: ``prompt``, or the one named, or the default one, or none."""
         if prompt is not None:
@@ -339,9 +364,9 @@ class Embedder:
 
 
 def _with_prompt(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """``options`` with the prompt of this name, where they ask for none."""
+    """``options`` with the task of this name, and where they ask for no prompt, with that of this name."""
     asked = options.get("prompt_name") is not None or options.get("prompt") is not None
-    return options if asked else {**options, "prompt_name": name}
+    return {"task": name, **options} if asked else {"task": name, **options, "prompt_name": name}
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:

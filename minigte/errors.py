@@ -56,3 +56,7 @@ class OutOfMemoryError(MinigteError, MemoryError):
 
 class TruncationWarning(UserWarning):
     """Texts were cut to the model's maximal length."""
+
+
+class AssumptionWarning(UserWarning):
+    """What no file of a model folder says was assumed, and vectors depend on it."""

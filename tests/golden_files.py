@@ -28,6 +28,7 @@ TINY = {
         intermediate_size=50,
         layer_norm_eps=1e-3,
     ),
+    "tiny-silu": tiny.config(hidden_act="silu", num_hidden_layers=1, intermediate_size=9),
     "tiny-relu": tiny.config(
         hidden_act="relu", num_attention_heads=1, num_hidden_layers=1, type_vocab_size=1, layer_norm_eps=0.1
     ),

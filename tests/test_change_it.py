@@ -31,16 +31,17 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(folder: Path, config: bert.Config, weights: bert.Weights) -> exact.Float32:
     """What the package as it is computes for the same texts, one by one: (N, D)."""
     written = read_config(tiny.write_model(folder, CONFIG))
-    texts = Tokenizer(folder, written, 32).tokenize(changed.TEXTS)
+    tokenizer = Tokenizer(folder, written.tokenizer, vocab_size=CONFIG.vocab_size, max_seq_length=32)
+    texts = tokenizer.tokenize(changed.TEXTS)
     ids = [np.array(text.input_ids) for text in texts]
     return np.concatenate([forward(config, weights, text, np.array([0, len(text)])) for text in ids])
 
 
 @backends
 def test_another_activation(tmp_path: Path, package: Path, backend: str) -> None:
-    config = dataclasses.replace(CONFIG, hidden_act="silu")
+    config = dataclasses.replace(CONFIG, hidden_act="quick_gelu")
     model = tiny.write_model(tmp_path / "model", config)
-    with mock.patch.dict(ops.ACTIVATIONS, silu=lambda x: x / (1 + np.exp(-x))):
+    with mock.patch.dict(ops.ACTIVATIONS, quick_gelu=lambda x: x / (1 + np.exp(-1.702 * x))):
         want = reference(tmp_path / "bert", config, tiny.weights(config))
     got = changed.encode(package, model, backend, tmp_path / "vectors.npy")
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)

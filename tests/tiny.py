@@ -98,9 +98,12 @@ def write_model(
     prefix: str = "",
     unused: bool = False,
     shards: int = 1,
+    bare: bool = False,
     **config_json: Any,
 ) -> Path:
-    """Write ``config.json``, the weights and a tokenizer; give the folder back.
+    """Write a model folder that ends in mean pooling and L2 norm; give it back.
+
+    ``bare``: of transformers alone, without sentence-transformers' files.
 
     ``dtype``: F32, F16 or BF16. ``prefix``: put before every tensor's name. ``unused``: add the tensors
     of a checkpoint that an embedding does not need. ``shards``: more than one writes an index too.
@@ -124,7 +127,7 @@ def write_model(
             write_safetensors(folder / shard, {t: named[t] for t in named if weight_map[t] == shard}, dtype)
         write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
     write_tokenizer(folder)
-    return folder
+    return folder if bare else write_sentence_transformers(folder)
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> None:
@@ -196,7 +199,8 @@ def write_sentence_transformers(
     sentence_bert: Mapping[str, Any] | None = None,
     **sentence_transformers: Any,
 ) -> Path:
-    """Add sentence-transformers' files to a model folder, in their form before ("old") or since 5.2 ("new").
+    """Write sentence-transformers' files into a model folder, in their form before ("old") or since 5.2
+    ("new").
 
     ``sentence_bert``: the content of sentence_bert_config.json. ``sentence_transformers``: that of
     config_sentence_transformers.json, such as ``prompts``.
@@ -224,7 +228,7 @@ def write_sentence_transformers(
         pooling = {"embedding_dimension": width, "pooling_mode": mode, "include_prompt": True}
     write_json(folder / "modules.json", modules)
     for kind, module in zip(kinds[1:], modules[1:], strict=True):
-        (folder / str(module["path"])).mkdir()
+        (folder / str(module["path"])).mkdir(exist_ok=True)
         write_json(folder / str(module["path"]) / "config.json", pooling if kind == "Pooling" else {})
     if sentence_bert is not None:
         write_json(folder / "sentence_bert_config.json", sentence_bert)

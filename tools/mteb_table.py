@@ -282,7 +282,7 @@ def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]
     embedder = Embedder(model, dtype=dtype, backend="numpy" if run in ("numpy", "transformers") else "numba")
     if run == "no norm":
         embedder.config = dataclasses.replace(embedder.config, normalize=False)
-    weights = find_weights(embedder.source.folder)
+    weights = find_weights(embedder.source.folder / embedder.config.transformer)
     assert weights is not None  # the Embedder has read them
     computed = {"weights": sha256_of(weights)}
     if run == "transformers":

@@ -283,7 +283,7 @@ def embed(
         if kept is not None:
             options = {
                 "minigte": minigte.__version__,
-                "model sha256": model_sha256(embedder.source.folder),
+                "model sha256": model_sha256(embedder.source.folder, embedder.config),
                 "--output-format": output_format,
                 "--prompt": prompt,
                 "--prompt-name": prompt_name,
@@ -560,7 +560,7 @@ def info(as_json: bool, **model_options: Any) -> None:
     except ModelNotFoundError as error:
         facts["model"] = str(error)
     else:
-        weights = find_weights(embedder.source.folder)
+        weights = find_weights(embedder.source.folder / embedder.config.transformer)
         config = embedder.config
         facts |= {
             "model": embedder.source.name,

@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from minigte.engine.finishes import GELU, GELU_NEW
+from minigte.engine.finishes import GELU, GELU_10, GELU_NEW, SILU
 from minigte.engine.jit import kernel
 from minigte.engine.simd import (
     LANES,
@@ -101,12 +101,23 @@ def gelu_new(x):
 
 
 @kernel
+def silu(x):
+    """x / (1 + exp(-x)) of a vector; below -87, where that is less than 1e-35, it is taken as at -87."""
+    x = maximum(x, f32(-87))
+    return x / (exp2(x * -LOG2_E) + f32(1))
+
+
+@kernel
 def activate(activation, x):
     """The activation of a vector."""
     if activation == GELU:
         return gelu(x)
+    if activation == GELU_10:
+        return minimum(gelu(x), f32(10))
     if activation == GELU_NEW:
         return gelu_new(x)
+    if activation == SILU:
+        return silu(x)
     return maximum(x, f32(0))
 
 

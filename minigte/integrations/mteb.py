@@ -9,7 +9,6 @@ mteb.evaluate(EmbedderWrapper(Embedder("thenlper/gte-small")), mteb.get_task("ST
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,8 @@ import numpy.typing as npt
 from minigte.arrays import Float32
 from minigte.embedder import NO_PROMPTS, Embedder
 from minigte.errors import InputError, MissingDependencyError
-from minigte.loading.hashes import sha256_of
+from minigte.loading.hashes import model_sha256
 from minigte.loading.known_models import find_known
-from minigte.loading.weights import find_weights
 
 try:
     import mteb
@@ -114,7 +112,7 @@ def model_meta(embedder: Embedder) -> ModelMeta:
     source, config = embedder.source, embedder.config
     known = find_known(source.name) if source.origin != "folder" else None
     if source.origin == "folder":
-        name, revision = f"local/{source.folder.resolve().name}", _fingerprint(embedder)
+        name, revision = f"local/{source.folder.resolve().name}", model_sha256(source.folder, config)[:40]
     elif known is not None and source.origin.startswith("npm"):
         name, revision = known.name, known.revision
     else:
@@ -154,7 +152,7 @@ def _experiment(embedder: Embedder) -> dict[str, Any]:
     own_prompts = {**NO_PROMPTS, **config.prompts}
     prompts = {name: text for name, text in embedder.prompts.items() if own_prompts.get(name) != text}
     given: Sequence[tuple[str, Any, Any]] = (
-        ("truncate_dim", embedder.truncate_dim, None),
+        ("truncate_dim", embedder.truncate_dim, config.truncate_dim),
         ("max_seq_length", embedder.max_seq_length, config.max_seq_length),
         ("default_prompt_name", embedder.default_prompt_name, config.default_prompt_name),
         ("prompts", prompts, {}),
@@ -164,15 +162,3 @@ def _experiment(embedder: Embedder) -> dict[str, Any]:
         "backend": embedder.backend_name,
         **{name: value for name, value, default in given if value != default},
     }
-
-
-def _fingerprint(embedder: Embedder) -> str:
-    """A hash of the weights and of every JSON file that configures them: 40 hex digits, as a commit has."""
-    folder = embedder.source.folder
-    weights = find_weights(folder)
-    assert weights is not None  # the Embedder has read them
-    digest = hashlib.sha256()
-    configured = (*folder.glob("*.json"), *folder.glob("*/config.json"))
-    for path in sorted({weights, *folder.glob("*.safetensors"), *configured}):
-        digest.update(f"{path.relative_to(folder).as_posix()} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()[:40]

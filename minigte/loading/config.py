@@ -1,28 +1,50 @@
 """A model folder's configuration files, read into frozen dataclasses; what is unsupported is refused by name.
 
 ``config.json`` is Hugging Face transformers'. ``modules.json`` and the files it leads to are
-sentence-transformers': pooling, normalisation, prompts and the maximal length. A folder without them
-is taken as mean pooling and L2 norm over the whole context, and ``ModelConfig.assumed`` says so.
+sentence-transformers': where the encoder lies, pooling, normalisation, prompts and the maximal length. A
+folder without them is taken as sentence-transformers takes it, mean pooling without L2 norm over the whole
+context, and ``ModelConfig.assumed`` says so. Which keys are read and which are harmless is in ``keys.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minigte.errors import ConfigError
+from minigte.errors import AssumptionWarning, ConfigError
+from minigte.loading.keys import check_keys
+from minigte.loading.tokenizer_files import read_length, read_tokenizer_config
 from minigte.models import ARCHITECTURES, bert
+from minigte.runtime.reading import read_json, read_object
 from minigte.tokenizing.texts import check_unicode
+from minigte.tokenizing.tokenizer_config import TokenizerConfig
 from minigte.vectors.pooling import POOLING_MODES
 
-JSON_LIMIT = 16 << 20  # bytes; parsed, a configuration file takes up to 25 times its size
 FLOAT32_MAX = 3.4028234663852886e38
 
 SIMILARITY_FN_NAMES = ("cosine", "dot", "euclidean", "manhattan")
+
+# What the Transformer module was saved with; the first file that says anything counts.
+SENTENCE_BERT_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+
+# Keys of these files that change what other files say -> where to say it instead.
+ELSEWHERE = {
+    "tokenizer_args": "tokenizer_config.json",
+    "processor_kwargs": "tokenizer_config.json",
+    "config_args": "config.json",
+    "config_kwargs": "config.json",
+    "processing_kwargs": "max_seq_length, query_length or document_length",
+}
+
+# sentence-transformers' modules: those that minigte computes, and those that change nothing when a model is
+# used.
+KNOWN_MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
 
 # The keys of 1_Pooling/config.json before sentence-transformers 5.2, each true or false, in the order
 # in which several are put side by side.
@@ -38,14 +60,19 @@ OLD_POOLING_KEYS = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything a model folder says about turning text into vectors, but for the arrays and the tokens."""
+    """Everything a model folder says about turning text into vectors, but for arrays and vocabulary."""
 
     model_type: str  # a key of models.ARCHITECTURES
     encoder: bert.Config
     max_seq_length: int  # texts are cut to this many tokens, special tokens included
+    query_length: int | None = None  # queries are cut to this many instead
+    document_length: int | None = None  # and documents to this many
+    transformer: str = ""  # below the folder, where the encoder's configuration, weights and tokenizer lie
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     do_lower_case: bool = False  # lower-case the text before the tokenizer sees it
     pooling_modes: tuple[str, ...] = ("mean",)  # keys of pooling.POOLING_MODES
-    normalize: bool = True  # scale each vector to length 1
+    normalize: bool = False  # scale each vector to length 1
+    truncate_dim: int | None = None  # keep only this many leading components of each vector
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> text put in front
     default_prompt_name: str | None = None
     similarity_fn_name: str = "cosine"  # one of SIMILARITY_FN_NAMES
@@ -53,8 +80,13 @@ class ModelConfig:
 
     @property
     def embedding_dimension(self) -> int:
-        """The width of a text's vector."""
+        """The width of a text's vector, before ``truncate_dim``."""
         return self.encoder.hidden_size * len(self.pooling_modes)
+
+    @property
+    def assumes_pooling(self) -> bool:
+        """Whether no file said how the vectors of a text's tokens become one."""
+        return any("pooling" in assumption for assumption in self.assumed)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -63,120 +95,109 @@ def read_config(folder: Path) -> ModelConfig:
     Raises ConfigError where a file is missing, is not JSON of the right form, or asks for something
     that minigte does not implement.
     """
-    config_json = read_json(folder / "config.json", required=True)
-    encoder = _read_encoder(folder / "config.json", config_json)
     fields: dict[str, Any] = {}
     assumed: list[str] = []
+    modules = read_json(folder / "modules.json", ConfigError, missing=None)
+    has_modules = modules is not None or (folder / "modules.json").exists()
+    pooling_folder = transformer = folder
+    if has_modules:
+        transformer, pooling_folder, fields["normalize"] = _read_modules(folder, modules)
+        if transformer != folder:
+            fields["transformer"] = transformer.relative_to(folder).as_posix()
+    else:
+        assumed += ["mean pooling", "no L2 norm"]
 
-    if (folder / "modules.json").exists():
-        pooling_folder, fields["normalize"] = _read_modules(folder)
+    adapter = transformer / "adapter_config.json"
+    if adapter.exists():
+        raise ConfigError(
+            f"{adapter}: minigte does not apply adapters (LoRA and others): merge it into the model with "
+            f"peft's "
+            "merge_and_unload and save that, or delete it to use the model without it"
+        )
+    path = transformer / "config.json"
+    config_json = read_object(path, ConfigError)
+    if not path.exists():
+        raise ConfigError(f"no config.json in {transformer}: is this a model folder?")
+    model_type, encoder = _read_encoder(path, config_json)
+    if has_modules:
         fields["pooling_modes"] = _read_pooling(pooling_folder / "config.json", encoder.hidden_size)
     else:
-        assumed += ["mean pooling", "L2 norm"]
+        _refuse_remains(folder)
+        first = next(iter(config_json.get("architectures") or ()), None)
+        if isinstance(first, str) and first.endswith(
+            "ForCausalLM"
+        ):  # sentence-transformers: last-token pooling
+            raise ConfigError(f"{path}: minigte does not implement {first}")
 
-    sentence_bert = read_json(folder / "sentence_bert_config.json")
-    task = sentence_bert.get("transformer_task", "feature-extraction")
-    if task != "feature-extraction":
-        raise ConfigError(
-            f"{folder / 'sentence_bert_config.json'}: transformer_task {task!r} is not an embedding model"
-        )
-    tokenizer_config = read_json(folder / "tokenizer_config.json")
-    # The first that is stated counts, but a tokenizer without a limit of its own says 10**30.
-    limits = [
-        _read_length(folder / name, key, content.get(key))
-        for name, key, content in (
-            ("sentence_bert_config.json", "max_seq_length", sentence_bert),
-            ("tokenizer_config.json", "model_max_length", tokenizer_config),
-        )
-        if content.get(key) is not None
-    ]
-    if not limits:
+    tokenizer_class = config_json.get("tokenizer_class") or ARCHITECTURES[model_type].TOKENIZER_CLASS
+    tokenizer = read_tokenizer_config(transformer, tokenizer_class, chat_template=has_modules)
+    lengths = _read_sentence_bert(transformer, fields) if has_modules else {}
+    # The first that is stated counts, but never more than there are positions.
+    limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)
+    limit = next((limit for limit in limits if limit is not None), None)
+    if limit is None:
         assumed.append(f"max_seq_length {encoder.max_position_embeddings}")
-    fields["max_seq_length"] = int(min([*limits[:1], encoder.max_position_embeddings]))
-    fields["do_lower_case"] = sentence_bert.get("do_lower_case", False)
-    if not isinstance(fields["do_lower_case"], bool):
-        raise ConfigError(
-            f"{folder / 'sentence_bert_config.json'}: do_lower_case must be true or false, "
-            f"not {fields['do_lower_case']!r}"
-        )
+        limit = encoder.max_position_embeddings
+    for key, length in {"max_seq_length": limit, **lengths}.items():
+        fields[key] = None if length is None else int(min(length, encoder.max_position_embeddings))
 
-    path = folder / "config_sentence_transformers.json"
-    sentence_transformers = read_json(path)
-    fields["prompts"] = read_prompts(path, sentence_transformers.get("prompts"))
-    fields["default_prompt_name"] = sentence_transformers.get("default_prompt_name")
-    if fields["default_prompt_name"] not in (None, *fields["prompts"]):
-        raise ConfigError(
-            f"{path}: default_prompt_name {fields['default_prompt_name']!r} is not one of the prompts"
-        )
-    fields["similarity_fn_name"] = sentence_transformers.get("similarity_fn_name") or "cosine"
-    if fields["similarity_fn_name"] not in SIMILARITY_FN_NAMES:
-        raise ConfigError(
-            f"{path}: unknown similarity_fn_name {fields['similarity_fn_name']!r} "
-            f"(known: {', '.join(SIMILARITY_FN_NAMES)})"
-        )
-    return ModelConfig(config_json["model_type"], encoder, assumed=tuple(assumed), **fields)
+    if has_modules:
+        _read_sentence_transformers(folder / "config_sentence_transformers.json", fields)
+    config = ModelConfig(model_type, encoder, tokenizer=tokenizer, assumed=tuple(assumed), **fields)
+    if config.truncate_dim is not None and config.truncate_dim >= config.embedding_dimension:
+        return dataclasses.replace(config, truncate_dim=None)
+    return config
 
 
-def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """Read a JSON object; {} where the file is absent and not required. Raises ConfigError."""
-    try:
-        value = _parse_json(path)
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(f"no {path.name} in {path.parent}: is this a model folder?") from None
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path} holds a JSON {type(value).__name__}, not an object: get the file again")
-    return value
-
-
-def _parse_json(path: Path) -> Any:
-    """Read a JSON file. Raises FileNotFoundError where it is absent, ConfigError for all else."""
-    try:
-        if path.exists() and not path.is_file():  # a named pipe would be waited for, a device never ends
-            raise ConfigError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            content = file.read(JSON_LIMIT + 1)
-        if len(content) > JSON_LIMIT:
-            raise ConfigError(f"{path} is larger than {JSON_LIMIT >> 20} MB: no configuration file is")
-        return json.loads(content.decode())
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON ({error}): get the file again") from error
+def assumption_warning(folder: Path) -> AssumptionWarning:
+    """The warning that the pooling of a folder was assumed, and how to say otherwise."""
+    return AssumptionWarning(
+        f"{folder} has no modules.json: mean pooling and no L2 norm were assumed, as sentence-transformers "
+        f"does. "
+        "To say otherwise, save the model with sentence-transformers, or write modules.json and "
+        "1_Pooling/config.json (docs/model-folders.md shows them); encode(normalize_embeddings=True) gives "
+        "vectors of length 1"
+    )
 
 
 def read_prompts(where: object, value: object) -> dict[str, str]:
-    """Check that prompts are a mapping of names to texts; ``where`` names them in the error."""
+    """Check that prompts map names to texts, or null for none; ``where`` names them in the error."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and isinstance(prompt, str) for name, prompt in value.items()
+        isinstance(name, str) and isinstance(prompt, str | None) for name, prompt in value.items()
     ):
         raise ConfigError(f"{where}: prompts must map names to texts")
-    for name, prompt in value.items():
+    prompts = {name: prompt or "" for name, prompt in value.items()}
+    for name, prompt in prompts.items():
         check_unicode(prompt, f"{where}: the prompt {name!r}", ConfigError)
-    return dict(value)
+    return prompts
 
 
-def _read_length(path: Path, key: str, value: object) -> float:
-    """Check a limit in tokens; it may be written as a float, and be infinite."""
-    if type(value) not in (int, float) or not value >= 1:  # type: ignore[operator]
-        raise ConfigError(f"{path}: {key} must be a positive number, not {value!r}")
-    return value  # type: ignore[return-value]
+def _refuse_remains(folder: Path) -> None:
+    """Refuse what sentence-transformers has written, where its modules.json is missing.
+
+    sentence-transformers reads none of it then: most likely the folder was not copied whole.
+    """
+    for name in ("config_sentence_transformers.json", *SENTENCE_BERT_FILES, "1_Pooling/config.json"):
+        if (folder / name).exists():
+            whole = "get the folder whole"
+            if (folder.parent / "modules.json").exists():
+                whole = f"give {folder.parent} as the model"
+            raise ConfigError(
+                f"{folder} has {name} of sentence-transformers, but no modules.json: {whole}, or "
+                f"delete {name} for mean pooling without L2 norm"
+            )
 
 
-def _read_encoder(path: Path, config_json: dict[str, Any]) -> bert.Config:
-    """Take the architecture's own fields from ``config.json`` and check each of them."""
+def _read_encoder(path: Path, config_json: dict[str, Any]) -> tuple[str, bert.Config]:
+    """The model_type, and the architecture's own fields, each checked."""
     model_type = config_json.get("model_type")
     architecture = ARCHITECTURES.get(model_type) if isinstance(model_type, str) else None
     if architecture is None:
         raise ConfigError(f"{path}: unknown model_type {model_type!r} (known: {', '.join(ARCHITECTURES)})")
-    refused = architecture.unsupported(config_json)
-    if refused is not None:
-        raise ConfigError(f"{path}: minigte does not implement {refused}")
+    names = [field.name for field in dataclasses.fields(architecture.Config)]
+    check_keys(path, "config.json", config_json, read=names, accepted=architecture.ACCEPTED)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(architecture.Config):
         if field.name not in config_json:
@@ -190,55 +211,135 @@ def _read_encoder(path: Path, config_json: dict[str, Any]) -> bert.Config:
             raise ConfigError(
                 f"{path}: {field.name} must be a number that is not negative and fits float32, not {value!r}"
             )
-        values[field.name] = value
+        values[field.name] = architecture.HIDDEN_ACTS[value] if field.name == "hidden_act" else value
     encoder = architecture.Config(**values)
     if encoder.hidden_size % encoder.num_attention_heads:
         raise ConfigError(
             f"{path}: hidden_size {encoder.hidden_size} is not a multiple of "
             f"num_attention_heads {encoder.num_attention_heads}"
         )
-    return encoder
+    return str(model_type), encoder
 
 
-def _read_modules(folder: Path) -> tuple[Path, bool]:
-    """Read ``modules.json``: the pooling module's folder, and whether a Normalize module follows it.
+def _read_modules(folder: Path, modules: Any) -> tuple[Path, Path, bool]:
+    """Read ``modules.json``: the folders of Transformer and Pooling, and whether vectors are normalized.
 
-    Only Transformer, Pooling and then perhaps Normalize can be honoured; any other module changes the
-    vectors, so it is refused by name.
+    Any module but those of KNOWN_MODULES changes the vectors, so it is refused by name.
     """
     path = folder / "modules.json"
-    modules = _parse_json(path)
     try:
-        kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+        types = [str(module["type"]) for module in modules]
         paths = [str(module["path"]) for module in modules]
-    except (TypeError, KeyError) as error:
+        names = [module.get("name", i) for i, module in enumerate(modules)]
+        unique = len(set(names)) == len(names)
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not sentence-transformers' list of modules ({error}): get it again"
         ) from error
-    for kind in kinds:
-        if kind not in ("Transformer", "Pooling", "Normalize"):
-            raise ConfigError(
-                f"{path}: minigte does not implement the module {kind} "
-                "(known: Transformer, Pooling, Normalize)"
+    for module in modules:
+        check_keys(path, "modules.json", module)
+    kinds = [kind.rpartition(".")[2] for kind in types]
+    for kind, whole in zip(kinds, types, strict=True):
+        if not whole.startswith("sentence_transformers.") or kind not in KNOWN_MODULES:
+            shown = (
+                kind if whole.startswith("sentence_transformers.") else f"{whole}, which is code of its own"
             )
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+            raise ConfigError(
+                f"{path}: minigte does not implement the module {shown} (known: {', '.join(KNOWN_MODULES)})"
+            )
+    if not unique:
+        raise ConfigError(f"{path}: two modules have one name, so that sentence-transformers would skip one")
+    if kinds[:1] != ["Transformer"] or kinds.count("Transformer") != 1 or kinds.count("Pooling") != 1:
         raise ConfigError(
-            f"{path}: expected Transformer, Pooling and perhaps Normalize, found {', '.join(kinds)}"
+            f"{path}: expected Transformer, Pooling and perhaps Normalize, found {', '.join(kinds) or 'none'}"
         )
-    if paths[0] != "":
-        raise ConfigError(f"{path}: the Transformer lies in {paths[0]!r}: give that folder as the model")
+    pooled = kinds.index("Pooling")
+    if "Dropout" in kinds[:pooled]:
+        raise ConfigError(f"{path}: Dropout stands before Pooling, where there is no vector of a text yet")
+    folders = [_module_folder(folder, path, name) for name in paths]
+    for kind, module_folder in zip(kinds, folders, strict=True):
+        if kind in ("Normalize", "Dropout"):
+            settings = module_folder / "config.json"
+            check_keys(settings, kind, read_object(settings, ConfigError))
+    if folders[pooled] == folder:
+        raise ConfigError(f"{path}: the path {paths[pooled]!r} of Pooling is that of the model itself")
+    return folders[0], folders[pooled], "Normalize" in kinds[pooled:]
+
+
+def _module_folder(folder: Path, path: Path, name: str) -> Path:
+    """The folder of a module, which must lie in the model's."""
     try:
-        pooling_folder = (folder / paths[1]).resolve()
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (folder / name).is_relative_to(folder) or ".." in Path(name).parts:
+            raise ConfigError(f"{path}: the path {name!r} leads out of the model folder")
+        return folder / name
     except (OSError, ValueError, RuntimeError) as error:  # too long, holds a NUL, a loop of links
-        raise ConfigError(f"{path}: {paths[1]!r} is not the path of a folder ({error})") from error
-    if folder.resolve() not in pooling_folder.parents:
-        raise ConfigError(f"{path}: the path {paths[1]!r} leads out of the model folder")
-    return pooling_folder, kinds[-1] == "Normalize"
+        raise ConfigError(f"{path}: {name!r} is not the path of a folder ({error})") from error
+
+
+def _read_sentence_bert(transformer: Path, fields: dict[str, Any]) -> dict[str, float | None]:
+    """Read ``sentence_bert_config.json`` or a sibling: do_lower_case into ``fields``; gives the lengths."""
+    settings: dict[str, Any] = {}
+    path = transformer / SENTENCE_BERT_FILES[0]
+    for name in SENTENCE_BERT_FILES:
+        path = transformer / name
+        settings = read_object(path, ConfigError)
+        if settings:
+            break
+    for key, target in ELSEWHERE.items():
+        asked = settings.get(key)
+        if isinstance(asked, dict):
+            asked = settings[key] = {k: v for k, v in asked.items() if k != "trust_remote_code"}
+        if asked:
+            raise ConfigError(f"{path}: minigte does not read {key}: write {asked!r} into {target}")
+    check_keys(path, "sentence_bert_config.json", settings)
+    for key in ("model_args", "model_kwargs"):
+        arguments = settings.get(key) or {}
+        if not isinstance(arguments, dict):
+            raise ConfigError(f"{path}: {key} must be an object, not {arguments!r}")
+        check_keys(path, "model_args", arguments)
+    do_lower_case = settings.get("do_lower_case", False)
+    if not isinstance(do_lower_case, bool):
+        raise ConfigError(f"{path}: do_lower_case must be true or false, not {do_lower_case!r}")
+    fields["do_lower_case"] = do_lower_case
+    lengths = ("max_seq_length", "query_length", "document_length")
+    return {key: read_length(path, key, settings[key]) for key in lengths if settings.get(key) is not None}
+
+
+def _read_sentence_transformers(path: Path, fields: dict[str, Any]) -> None:
+    """Read ``config_sentence_transformers.json`` into ``fields``."""
+    settings = read_object(path, ConfigError)
+    check_keys(path, "config_sentence_transformers.json", settings)
+    fields["prompts"] = read_prompts(path, settings.get("prompts"))
+    fields["default_prompt_name"] = settings.get("default_prompt_name")
+    # Any model has the prompts "query" and "document", empty where it does not say what they are.
+    if fields["default_prompt_name"] not in (None, "query", "document", *fields["prompts"]):
+        raise ConfigError(
+            f"{path}: default_prompt_name {fields['default_prompt_name']!r} is not one of the prompts"
+        )
+    similarity = settings.get("similarity_fn_name") or "cosine"
+    similarity = (
+        "cosine" if similarity == "cos_sim" else similarity
+    )  # the function's name, not the similarity's
+    if similarity not in SIMILARITY_FN_NAMES:
+        raise ConfigError(
+            f"{path}: unknown similarity_fn_name {similarity!r} (known: {', '.join(SIMILARITY_FN_NAMES)})"
+        )
+    fields["similarity_fn_name"] = similarity
+    truncate_dim = settings.get("truncate_dim")
+    if truncate_dim is not None and (type(truncate_dim) is not int or truncate_dim < 1):
+        raise ConfigError(f"{path}: truncate_dim must be a positive integer, not {truncate_dim!r}")
+    fields["truncate_dim"] = truncate_dim
 
 
 def _read_pooling(path: Path, hidden_size: int) -> tuple[str, ...]:
     """Read ``1_Pooling/config.json``, in its form before and since sentence-transformers 5.2."""
-    pooling = read_json(path, required=True)
+    pooling = read_object(path, ConfigError)
+    if not path.exists():
+        raise ConfigError(
+            f"no config.json in {path.parent}, where modules.json has Pooling: get the folder whole"
+        )
+    check_keys(path, "Pooling", pooling)
     if "pooling_mode" in pooling:
         mode = pooling["pooling_mode"]
         modes = (mode,) if isinstance(mode, str) else tuple(mode) if isinstance(mode, list) else (mode,)
@@ -249,8 +350,6 @@ def _read_pooling(path: Path, hidden_size: int) -> tuple[str, ...]:
             raise ConfigError(f"{path}: unknown pooling mode {mode!r} (known: {', '.join(POOLING_MODES)})")
     if not modes or len(set(modes)) != len(modes):
         raise ConfigError(f"{path}: the pooling modes must be one or several different ones, not {modes!r}")
-    if not pooling.get("include_prompt", True):
-        raise ConfigError(f"{path}: minigte does not implement include_prompt false")
     width = pooling.get("embedding_dimension", pooling.get("word_embedding_dimension", hidden_size))
     if width != hidden_size:
         raise ConfigError(f"{path}: the embedding dimension is {width!r}, but hidden_size is {hidden_size}")

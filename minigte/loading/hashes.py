@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from minigte.errors import DownloadError
+from minigte.loading.config import ModelConfig
 from minigte.loading.weights import find_weights
 
 
@@ -26,10 +27,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def model_sha256(folder: Path) -> str:
+def model_sha256(folder: Path, config: ModelConfig) -> str:
     """One sha256 over a model folder's weights, configuration and tokenizer files."""
-    files = {*folder.glob("*.json"), *folder.glob("*/config.json"), *folder.glob("model-*.safetensors")}
-    weights = find_weights(folder)
+    transformer = folder / config.transformer
+    files = {*folder.glob("*.json"), *folder.glob("*/config.json")}
+    files.update(*(transformer.glob(pattern) for pattern in ("*.json", "vocab.txt", "model-*.safetensors")))
+    weights = find_weights(transformer)
     if weights is not None:
         files.update(weights.parent.glob(weights.name + "*"))  # an ONNX export may have a second file
     hashes = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in sorted(files)]

@@ -8,6 +8,7 @@ carries its module's path: ``/encoder/layer.0/attention/self/query/MatMul``.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import onnx
 
 LARGEST = 2**31 - 1  # bytes: protobuf's limit for one message
+QUANTIZED = re.compile(
+    "Quantize|QLinear|Integer|NBits|Bnb4|^Q(Attention|Gemm|Embed)"
+)  # operations of such graphs
 
 
 def require_onnx() -> None:
@@ -52,6 +56,7 @@ def read_onnx(path: Path) -> Iterator[StoredTensor]:
     names = [node.name for node in graph.node] + [initializer.name for initializer in graph.initializer]
     if not all(isinstance(name, str) for name in names):  # protobuf hands out bytes where it is not UTF-8
         raise CheckpointError(f"{path} is not an ONNX file (a name is not UTF-8): get it again")
+    _check_operations(path, graph)
     modules = {
         weight: node.name.removesuffix("/MatMul").strip("/").replace("/", ".") + ".weight"
         for node in graph.node
@@ -69,6 +74,22 @@ def read_onnx(path: Path) -> Iterator[StoredTensor]:
             yield modules[name], shape[::-1], functools.partial(_array, path, initializer, transposed=True)
         elif shape:  # a scalar is a constant of the arithmetic, not a weight
             yield name, shape, functools.partial(_array, path, initializer, transposed=False)
+
+
+def _check_operations(path: Path, graph: onnx.GraphProto) -> None:
+    """Refuse a graph that was quantized or fused: its weights are no longer those of the checkpoint."""
+    for node in graph.node:
+        if QUANTIZED.search(node.op_type):
+            raise CheckpointError(
+                f"{path} is quantized (it has the operation {node.op_type}): get the model's float32 export, "
+                f"or its "
+                "safetensors, and let minigte compute in int8 (dtype='int8')"
+            )
+        if node.domain not in ("", "ai.onnx"):
+            raise CheckpointError(
+                f"{path} was optimized for a runtime of its own (it has the fused operation {node.domain}."
+                f"{node.op_type}): get the model's plain export, or its safetensors"
+            )
 
 
 def _array(path: Path, initializer: onnx.TensorProto, *, transposed: bool) -> Float32:

@@ -14,18 +14,14 @@ import numpy as np
 import safetensors
 
 from minigte.arrays import Float32
-from minigte.errors import CheckpointError, ConfigError
-from minigte.loading.config import read_json
-from minigte.loading.stored_tensors import StoredTensor, check_regular
-from minigte.models.bert import canonical_name
+from minigte.errors import CheckpointError
+from minigte.loading.stored_tensors import StoredTensor
+from minigte.runtime.reading import check_file, read_object
 
 
 def read_shards(index: Path) -> Iterator[StoredTensor]:
     """Read the shards that an index lists; each must hold exactly the tensors listed for it."""
-    try:
-        weight_map = read_json(index, required=True).get("weight_map")
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+    weight_map = read_object(index, CheckpointError).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise CheckpointError(f"{index} has no weight_map of tensor names to file names")
     shards: dict[str, set[str]] = {}
@@ -36,7 +32,7 @@ def read_shards(index: Path) -> Iterator[StoredTensor]:
             raise CheckpointError(
                 f"{index}: {shard!r} is not the name of a safetensors file of the same folder"
             )
-        check_regular(index.parent / shard)
+        check_file(index.parent / shard, CheckpointError)
         yield from read_safetensors(index.parent / shard, names)
 
 
@@ -55,12 +51,10 @@ def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTe
                 shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
                 if dtype == "BF16":
                     read = functools.partial(_read_bfloat16, path, name)
-                elif dtype in ("F32", "F16"):
+                elif dtype in ("F64", "F32", "F16"):
                     read = functools.partial(file.get_tensor, name)
-                elif canonical_name(name) == "embeddings.position_ids":  # integers
-                    continue
-                else:
-                    raise CheckpointError(f"{path}: tensor {name} is {dtype} (known: F32, F16, BF16)")
+                else:  # it matters only if the tensor does
+                    read = functools.partial(_refuse, path, name, dtype)
                 yield name, shape, read
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing, though the index lists it") from None
@@ -68,6 +62,10 @@ def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTe
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy knows
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}): get it again") from error
+
+
+def _refuse(path: Path, name: str, dtype: str) -> Float32:
+    raise CheckpointError(f"{path}: tensor {name} is {dtype} (known: F64, F32, F16, BF16)")
 
 
 def _read_bfloat16(path: Path, name: str) -> Float32:

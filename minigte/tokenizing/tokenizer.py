@@ -1,4 +1,4 @@
-"""Text to ``input_ids``: the ``tokenizers`` library, run from the model's own ``tokenizer.json``."""
+"""Text to ``input_ids``: the ``tokenizers`` library, run from the model's own files."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import tokenizers
 
 from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning
-from minigte.loading.config import ModelConfig
 from minigte.tokenizing.splitting import PIECE, Splitter
 from minigte.tokenizing.texts import check_unicode
-from minigte.tokenizing.tokenizer_file import library_errors, read_tokenizer
+from minigte.tokenizing.tokenizer_config import TokenizerConfig
+from minigte.tokenizing.tokenizer_file import library_errors, lowercase_first, read_tokenizer
 
 GROUP = 1 << 20  # characters given to the library at once; it takes some 100 bytes for each
 
@@ -31,40 +31,50 @@ class Tokenized:
 class Tokenizer:
     """A model's tokenizer, with the padding and truncation that its file may ask for switched off."""
 
-    def __init__(self, folder: Path, config: ModelConfig, max_seq_length: int) -> None:
-        """Read ``tokenizer.json``, and cut to ``max_seq_length`` tokens.
+    def __init__(
+        self,
+        folder: Path,
+        config: TokenizerConfig,
+        *,
+        vocab_size: int,
+        max_seq_length: int,
+        do_lower_case: bool = False,
+    ) -> None:
+        """Read the tokenizer in ``folder``, whose other files say what is in ``config``.
+
+        ``vocab_size``: how many ids the model knows. ``max_seq_length``: texts are cut to this many tokens,
+        special tokens included. ``do_lower_case``: lower-case texts before the tokenizer sees them, as
+        sentence-transformers' key of this name asks for.
 
         Raises TokenizerError where the file is absent, damaged or another model's.
         """
-        path = folder / "tokenizer.json"
-        self.tokenizer = read_tokenizer(path)
-        self.vocab_size = config.encoder.vocab_size
+        self.path, self.tokenizer, self.truncation_side = read_tokenizer(folder, config)
+        self.vocab_size = vocab_size
+        self.max_seq_length = max_seq_length
         vocab = self.tokenizer.get_vocab(with_added_tokens=True)
         largest = max(vocab.values(), default=-1)
-        if not vocab or largest >= self.vocab_size:
+        if not vocab or largest >= vocab_size:
             raise TokenizerError(
-                f"{path} does not belong to these weights: its largest id is {largest}, "
-                f"the vocabulary has {self.vocab_size} rows"
+                f"{self.path} and the tokens of the files beside it do not belong to these weights: the "
+                f"largest "
+                f"id is {largest}, the vocabulary has {vocab_size} rows"
             )
         self.num_special_tokens = self.tokenizer.num_special_tokens_to_add(False)
         if self.num_special_tokens == 0:
             raise TokenizerError(
-                f"{path} adds no special tokens, so an empty text would have no tokens at all"
+                f"{self.path} adds no special tokens, so an empty text would have no tokens at all"
             )
         if max_seq_length <= self.num_special_tokens:
             raise TokenizerError(
-                f"max_seq_length {max_seq_length} is too short: {path} adds {self.num_special_tokens} "
+                f"max_seq_length {max_seq_length} is too short: {self.path} adds {self.num_special_tokens} "
                 "special tokens"
             )
         self.splitter = Splitter(self.tokenizer)
-        if config.do_lower_case:  # of the text between special tokens, which stay what they are
-            steps = [tokenizers.normalizers.Lowercase(), self.tokenizer.normalizer]
-            self.tokenizer.normalizer = tokenizers.normalizers.Sequence([s for s in steps if s is not None])
-        self.path = path
-        self.max_seq_length = max_seq_length
+        if do_lower_case:  # of the text between special tokens, which stay what they are
+            self.tokenizer.normalizer = lowercase_first(self.tokenizer.normalizer)
         self.tokenizer.no_padding()
-        with library_errors(f"{path} cannot cut texts to {max_seq_length} tokens"):
-            self.tokenizer.enable_truncation(max_seq_length)
+        with library_errors(f"{self.path} cannot cut texts to {max_seq_length} tokens"):
+            self.tokenizer.enable_truncation(max_seq_length, direction=self.truncation_side)
 
     def tokenize(
         self, sentences: Sequence[str], *, prefix: str = "", start: int = 0, refuse_long: bool = False
@@ -76,7 +86,10 @@ class Tokenizer:
         InputTooLongError for a text of more than ``max_seq_length`` tokens in place of cutting it.
         """
         texts = _read(sentences, prefix, start)
-        pieces = [self.splitter.pieces(text) for text in texts]
+        if self.truncation_side == "left":  # the end of a text counts
+            pieces = [iter([text]) for text in texts]
+        else:
+            pieces = [self.splitter.pieces(text) for text in texts]
         heads = [next(of) for of in pieces]
         tokenized = []
         for i, encoding in enumerate(self._encode(heads)):

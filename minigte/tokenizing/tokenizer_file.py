@@ -1,8 +1,12 @@
-"""``tokenizer.json``, loaded by the ``tokenizers`` library, and refused where it could run away.
+"""A model's tokenizer, built by the ``tokenizers`` library as transformers 5 builds it.
+
+Of ``tokenizer.json`` transformers' BertTokenizer takes the vocabulary alone: how text is normalized and
+split, and which special tokens stand around it, ``tokenizer_config.json`` says. The whole file counts for a
+tokenizer_class that is of no model.
 
 The file is a program: it may hold regular expressions, and steps that lengthen the text or repeat it, one
 after the other. Those of the models we know are harmless; others could take hours, or all memory, over a
-short text.
+short text, and are refused.
 """
 
 from __future__ import annotations
@@ -10,13 +14,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tokenizers
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
 from minigte.errors import MinigteError, TokenizerError
+from minigte.runtime.reading import check_file
+from minigte.tokenizing.tokenizer_config import SPECIAL_TOKENS, Token, TokenizerConfig
 
 FILE_LIMIT = 256 << 20  # bytes; the largest vocabularies in use take 40 MB
 GROWTH_LIMIT = 1000  # how many times longer normalizers may make a text, all together
@@ -26,23 +33,201 @@ GROWTH = {"BertNormalizer": 6, "ByteLevel": 2, "Lowercase": 2, "NFC": 3, "NFD": 
 # Runs of blanks, in the normalizers of SentencePiece models that transformers has converted.
 REGULAR_EXPRESSIONS = (" {2,}", " +", r"\s+")
 
+Tokens = dict[str, Token | None]  # by name, as in TokenizerConfig.special_tokens
 
-def read_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    """Load a ``tokenizer.json``. Raises TokenizerError where it is absent, damaged or could run away."""
+
+class TokenizerFile(NamedTuple):
+    """A tokenizer, and what it was read from."""
+
+    path: Path  # tokenizer.json, or vocab.txt for a BertTokenizer without one
+    tokenizer: tokenizers.Tokenizer
+    truncation_side: str  # which end of a long text is cut off, "right" or "left"
+
+
+def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
+    """Build a folder's tokenizer.
+
+    Raises TokenizerError where the file is absent, damaged or could run away, does not fit
+    ``config.tokenizer_class``, or asks for what minigte does not implement.
+    """
+    path = folder / "tokenizer.json"
+    with_vocab = not path.exists() and config.tokenizer_class in WORD_PIECE_CLASSES
+    if with_vocab and (folder / "vocab.txt").exists():
+        path = folder / "vocab.txt"
+    check_file(path, TokenizerError, limit=FILE_LIMIT)
     if not path.exists():
         raise TokenizerError(
-            f"no tokenizer.json in {path.parent} (transformers writes one with tokenizer.save_pretrained)"
+            f"no tokenizer.json{' or vocab.txt' if with_vocab else ''} in {path.parent} "
+            "(transformers writes one with tokenizer.save_pretrained)"
         )
-    if not path.is_file():  # a named pipe would be waited for, a device never ends
-        raise TokenizerError(f"{path} is not a regular file")
-    if path.stat().st_size > FILE_LIMIT:
-        raise TokenizerError(f"{path} is larger than {FILE_LIMIT >> 20} MB: no tokenizer file is")
     with library_errors(f"{path} is not a tokenizer file"):
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.post_processor)
-        steps = [
-            step for part in parts if part is not None for step in _steps(json.loads(part.__getstate__()))
-        ]
+        if path.suffix == ".txt":
+            stored = tokenizers.Tokenizer(models.WordPiece.from_file(str(path)))
+        else:
+            stored = tokenizers.Tokenizer.from_file(str(path))
+        sides = stored.truncation, stored.padding  # of _as_stored these are changed later
+        tokenizer = TOKENIZER_CLASSES[config.tokenizer_class](path, stored, config)
+        _check_steps(path, tokenizer)
+        segments = (
+            tokenizer.encode("a").type_ids if "token_type_ids" in (config.model_input_names or ()) else []
+        )
+    if any(segments):
+        raise TokenizerError(
+            f"{path}: the post_processor puts a text into another segment than 0: {segments}"
+        )
+    truncation_side, padding_side = (
+        stated or (side or {}).get("direction", "right")
+        for stated, side in zip((config.truncation_side, config.padding_side), sides, strict=True)
+    )
+    if padding_side == "left":
+        raise TokenizerError(
+            f"{path}: padding_side left would count the places of a text's tokens from its padding on, so "
+            f"that "
+            "its vector depended on the longest text of its batch: set padding_side right in "
+            "tokenizer_config.json"
+        )
+    return TokenizerFile(path, tokenizer, truncation_side)
+
+
+def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """transformers' BertTokenizer: BERT's way, the file's vocabulary (models/bert/tokenization_bert.py)."""
+    if not isinstance(stored.model, models.WordPiece):
+        kind = type(stored.model).__name__
+        raise TokenizerError(
+            f"{path} holds a {kind} model, but its tokenizer_class is {config.tokenizer_class}"
+        )
+    defaults = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
+    special_tokens: Tokens = {**defaults, **config.special_tokens}
+    unk, cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("unk", "cls", "sep"))
+    tokenizer = tokenizers.Tokenizer(stored.model)  # shares the vocabulary, which is what takes the time
+    tokenizer.model.unk_token = unk
+    tokenizer.model.continuing_subword_prefix = "##"
+    tokenizer.model.max_input_chars_per_word = 100
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=config.tokenize_chinese_chars,
+        strip_accents=config.strip_accents,
+        lowercase=config.do_lower_case,
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    _add_tokens(tokenizer, stored, config, special_tokens)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
+    )
+    return tokenizer
+
+
+def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """transformers' XLMRobertaTokenizer (models/xlm_roberta/tokenization_xlm_roberta.py)."""
+    if not isinstance(stored.model, models.Unigram):
+        kind = type(stored.model).__name__
+        raise TokenizerError(
+            f"{path} holds a {kind} model, but its tokenizer_class is {config.tokenizer_class}"
+        )
+    if [token.id for token in stored.model.tokenize("\U0010ffff")] != [3]:
+        raise TokenizerError(
+            f"{path}: the token of what is unknown must have the id 3 in {config.tokenizer_class}"
+        )
+    defaults = {"bos": "<s>", "eos": "</s>", "sep": "</s>", "cls": "<s>", "unk": "<unk>", "pad": "<pad>"}
+    named: Tokens = {f"{name}_token": token for name, token in {**defaults, "mask": "<mask>"}.items()}
+    special_tokens = {**named, **config.special_tokens}
+    bos, eos = (_required(path, special_tokens, f"{name}_token") for name in ("bos", "eos"))
+    tokenizer = tokenizers.Tokenizer(stored.model)
+    state = None if stored.normalizer is None else json.loads(stored.normalizer.__getstate__())
+    precompiled = [step for step in _steps(state) if step["type"] == "Precompiled"]
+    if precompiled:  # the first alone
+        charsmap = base64.b64decode(precompiled[0]["precompiled_charsmap"])
+        tokenizer.normalizer = normalizers.Precompiled(charsmap)
+    prepend_scheme = "always" if config.add_prefix_space else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("▁", prepend_scheme)]
+    )
+    _add_tokens(tokenizer, stored, config, special_tokens)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=[bos, "$A", eos],
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (bos, eos)],
+    )
+    return tokenizer
+
+
+def _as_stored(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """transformers' TokenizersBackend: ``tokenizer.json`` as it is (tokenization_utils_tokenizers.py)."""
+    special_tokens: Tokens = dict(config.special_tokens)
+    if stored.padding is not None:
+        special_tokens.setdefault("pad_token", stored.padding["pad_token"])
+    _add_tokens(stored, stored, config, special_tokens)
+    return stored
+
+
+WORD_PIECE_CLASSES = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+)
+# transformers' classes, without "Fast" at their end, and what builds the tokenizer of each.
+TOKENIZER_CLASSES: Mapping[
+    str, Callable[[Path, tokenizers.Tokenizer, TokenizerConfig], tokenizers.Tokenizer]
+] = {
+    **dict.fromkeys(WORD_PIECE_CLASSES, _word_piece),
+    "PreTrainedTokenizer": _as_stored,
+    "TokenizersBackend": _as_stored,
+    "XLMRobertaTokenizer": _unigram,
+}
+
+
+def _required(path: Path, special_tokens: Tokens, name: str) -> str:
+    token = special_tokens[name]
+    if token is None:
+        raise TokenizerError(
+            f"{path.parent}: the tokenizer's files say that it has no {name}, which it needs"
+        )
+    return str(token)
+
+
+def _add_tokens(
+    tokenizer: tokenizers.Tokenizer,
+    stored: tokenizers.Tokenizer,
+    config: TokenizerConfig,
+    special_tokens: Tokens,
+) -> None:
+    """Add the tokens that are found in a text before it is split, each of which becomes one id.
+
+    A token that the vocabulary lacks gets the next free id, so that their order counts: those that were
+    added to the vocabulary by id, then special tokens by name, then the others (TokenizersBackend.__init__).
+    """
+    decoder = config.added_tokens_decoder
+    if decoder is None:
+        decoder = {**config.added_tokens, **stored.get_added_tokens_decoder()}
+    order = [*SPECIAL_TOKENS, *(name for name in special_tokens if name not in SPECIAL_TOKENS)]
+    named = [token for name in order if (token := special_tokens.get(name)) is not None]
+    present = tokenizer.get_added_tokens_decoder().values()
+    shown = {repr(token) for token in present}
+    tokens: list[Token] = [token for _, token in sorted(decoder.items()) if repr(token) not in shown]
+    texts = {str(token) for token in (*present, *tokens)}
+    for token in (*named, *config.extra_special_tokens):
+        if str(token) not in texts and token not in tokens:
+            tokens.append(token)
+    names = {str(token) for token in named}
+    added = []
+    for token in tokens:
+        if isinstance(token, str):
+            token = AddedToken(token, special=True)
+        elif not token.special and str(token) in names:
+            token.special = True
+        added.append(token)
+    tokenizer.add_tokens(added)
+
+
+def _check_steps(path: Path, tokenizer: tokenizers.Tokenizer) -> None:
+    """Raise TokenizerError for a step that could take hours, or all memory, over a short text."""
+    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.post_processor)
+    states = (json.loads(part.__getstate__()) for part in parts if part is not None)
+    steps = [step for state in states for step in _steps(state)]
     templates = [step["single"] for step in steps if step["type"] == "TemplateProcessing"]
     if any(sum("Sequence" in piece for piece in single) != 1 for single in templates) or len(templates) > 1:
         raise TokenizerError(f"{path}: the post_processor must take each text once")
@@ -57,7 +242,6 @@ def read_tokenizer(path: Path) -> tokenizers.Tokenizer:
     longest = getattr(tokenizer.model, "max_input_chars_per_word", 0)
     if longest > WORD_LIMIT:
         raise TokenizerError(f"{path}: max_input_chars_per_word {longest} (limit: {WORD_LIMIT})")
-    return tokenizer
 
 
 @contextlib.contextmanager
@@ -75,8 +259,21 @@ def library_errors(what: str) -> Iterator[None]:
         raise TokenizerError(f"{what} ({error}): get it again") from error
 
 
-def _steps(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def lowercase_first(normalizer: Any) -> Any:
+    """The normalizer behind a Lowercase, unless it is or has one, as sentence-transformers has it."""
+    if normalizer is None:
+        return normalizers.Lowercase()
+    state = json.loads(normalizer.__getstate__())
+    steps = state["normalizers"] if state["type"] == "Sequence" else [state]
+    if any(step["type"] == "Lowercase" for step in steps):
+        return normalizer
+    return normalizers.Sequence([normalizers.Lowercase(), normalizer])
+
+
+def _steps(part: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The steps of a normalizer, pre-tokenizer or post-processor, those of a Sequence one by one."""
+    if part is None:
+        return
     if part["type"] != "Sequence":
         yield part
         return

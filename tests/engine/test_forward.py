@@ -146,7 +146,12 @@ SENTENCES = [
 def test_gte_small(gte_small: Path, dtype: str) -> None:
     folder_config = read_config(gte_small)
     config, weights = folder_config.encoder, load_weights(gte_small, folder_config)
-    tokenized = Tokenizer(gte_small, folder_config, folder_config.max_seq_length).tokenize(SENTENCES)
+    tokenized = Tokenizer(
+        gte_small,
+        folder_config.tokenizer,
+        vocab_size=config.vocab_size,
+        max_seq_length=folder_config.max_seq_length,
+    ).tokenize(SENTENCES)
     [batch] = pack([text.input_ids for text in tokenized], max_texts=8, max_tokens=4096)
     wanted = reference.forward(config, weights, batch.input_ids, batch.offsets)
     [(_, states)] = Engine(config, weights, dtype=dtype, threads=2).last_hidden_states([batch])

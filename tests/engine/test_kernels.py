@@ -11,10 +11,10 @@ from random_models import DTYPES
 
 from minigte.engine import simd
 from minigte.engine.attention import attention
-from minigte.engine.finishes import ACTIVATIONS, GELU, GELU_NEW, LINEAR, RELU, RESIDUAL
+from minigte.engine.finishes import ACTIVATIONS, LINEAR, RESIDUAL
 from minigte.engine.jit import kernel
 from minigte.engine.linear import linear
-from minigte.engine.rows import LOG2_E, convert, exp2, gelu, gelu_new, layer_norm, quantize, softmax
+from minigte.engine.rows import LOG2_E, convert, exp2, gelu, gelu_new, layer_norm, quantize, silu, softmax
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
@@ -70,6 +70,13 @@ def test_gelu_new() -> None:
     v = X.astype(np.float64)
     exact = v / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
     np.testing.assert_allclose(elementwise(gelu_new)(X), exact, rtol=1e-6, atol=5e-7)
+
+
+def test_silu() -> None:
+    x = np.concatenate([X, np.float32([-3e38, 3e38])])
+    v = x.astype(np.float64)
+    exact = v / (1 + np.exp(np.minimum(-v, 700)))
+    np.testing.assert_allclose(elementwise(silu)(x), exact, rtol=1e-6, atol=1e-35)
 
 
 @pytest.mark.parametrize("size", [1, 2, LANES - 1, LANES, LANES + 1, 77, 384])
@@ -169,7 +176,8 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
     if finish == RESIDUAL:
         y = y + before[:, :outputs]
     elif finish != LINEAR:
-        y = {GELU: ops.gelu, GELU_NEW: ops.gelu_new, RELU: ops.relu}[finish](y)
+        (name,) = (name for name, number in ACTIVATIONS.items() if number == finish)
+        y = ops.ACTIVATIONS[name](y)
     atol = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}[dtype]
     np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=atol)
 

@@ -20,13 +20,14 @@ def change(path, **fields):
     tiny.write_json(path, {name: value for name, value in content.items() if value is not ...})
 
 
-def test_a_folder_of_transformers_alone_is_assumed_to_be_mean_and_l2(folder):
-    config = read_config(folder)
+def test_a_folder_of_transformers_alone_is_assumed_to_be_mean_without_l2(tmp_path):
+    config = read_config(tiny.write_model(tmp_path, bare=True))
     assert config.encoder == tiny.CONFIG
     assert config.pooling_modes == ("mean",)
-    assert config.normalize
+    assert not config.normalize
     assert config.max_seq_length == 32
-    assert config.assumed == ("mean pooling", "L2 norm", "max_seq_length 32")
+    assert config.assumed == ("mean pooling", "no L2 norm", "max_seq_length 32")
+    assert config.assumes_pooling
 
 
 @pytest.mark.parametrize("form", ["old", "new"])
@@ -80,7 +81,7 @@ def test_the_smallest_length_counts(folder, sentence_bert, model_max_length, exp
         ("model_type", "roberta", r"unknown model_type 'roberta' \(known: bert\)"),
         ("model_type", ..., "unknown model_type None"),
         ("model_type", ["bert"], "unknown model_type"),
-        ("hidden_act", "silu", r"does not implement hidden_act 'silu' \(known: gelu, gelu_new, relu\)"),
+        ("hidden_act", "mish", r"does not implement hidden_act 'mish' \(known: gelu, "),
         (
             "position_embedding_type",
             "relative_key",
@@ -137,7 +138,7 @@ def test_modules_in_another_order(folder, order):
         read_config(folder)
 
 
-@pytest.mark.parametrize("path", ["../elsewhere", "/etc", ""])
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc"])
 def test_a_module_outside_the_folder(folder, path):
     tiny.write_sentence_transformers(folder)
     modules = json.loads((folder / "modules.json").read_text())
@@ -184,7 +185,7 @@ def test_no_pooling_config(folder):
     [
         ({"prompts": ["query: "]}, "prompts must map names to texts"),
         ({"prompts": {"query": 1}}, "prompts must map names to texts"),
-        ({"default_prompt_name": "query"}, "default_prompt_name 'query' is not one of the prompts"),
+        ({"default_prompt_name": "mine"}, "default_prompt_name 'mine' is not one of the prompts"),
         ({"similarity_fn_name": "hamming"}, "unknown similarity_fn_name 'hamming'"),
     ],
 )
@@ -214,5 +215,5 @@ def test_do_lower_case_that_is_no_boolean(folder, value):
 
 def test_another_task(folder):
     change(folder / "sentence_bert_config.json", transformer_task="sequence-classification")
-    with pytest.raises(ConfigError, match="'sequence-classification' is not an embedding model"):
+    with pytest.raises(ConfigError, match="does not implement transformer_task 'sequence-classification'"):
         read_config(folder)

@@ -41,9 +41,9 @@ def test_weights(tmp_path: Path, dtype: str, prefix: str, unused: bool, shards: 
 
 
 def test_a_folder_of_config_weights_and_tokenizer_alone(tmp_path: Path) -> None:
-    config = read_config(tiny.write_model(tmp_path))
-    assumed = ("mean pooling", "L2 norm", "max_seq_length 32")
-    assert config == ModelConfig("bert", tiny.CONFIG, 32, assumed=assumed)
+    config = read_config(tiny.write_model(tmp_path, bare=True))
+    assumed = ("mean pooling", "no L2 norm", "max_seq_length 32")
+    assert config == ModelConfig("bert", tiny.CONFIG, 32, tokenizer=config.tokenizer, assumed=assumed)
 
 
 @pytest.mark.parametrize("form", ["old", "new"])
@@ -60,9 +60,11 @@ def test_modules(tmp_path: Path, modes: tuple[str, ...], normalize: bool, form: 
         default_prompt_name="query",
         similarity_fn_name="dot",
     )
-    assert read_config(folder) == ModelConfig(
+    config = read_config(folder)
+    assert config == ModelConfig(
         "bert",
         tiny.CONFIG,
+        tokenizer=config.tokenizer,
         max_seq_length=17,
         do_lower_case=True,
         pooling_modes=modes,

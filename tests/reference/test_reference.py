@@ -147,6 +147,16 @@ def test_relu() -> None:
     assert_within(ops.relu(EVERYWHERE), want, 0)
 
 
+def test_silu() -> None:
+    want = in_float64(lambda x: x / (1 + math.exp(-x)) if x > -700 else 0.0)
+    assert_within(ops.silu(EVERYWHERE), want, 3 * EPS * np.maximum(1, np.abs(want)))
+
+
+def test_gelu_10() -> None:
+    np.testing.assert_array_equal(ops.gelu_10(EVERYWHERE), np.minimum(ops.gelu(EVERYWHERE), np.float32(10)))
+    assert ops.gelu_10(EVERYWHERE).max() == 10
+
+
 def test_activations_do_not_change_their_input() -> None:
     for activation in ops.ACTIVATIONS.values():
         x = random(5, 5)
@@ -237,9 +247,7 @@ def test_the_guard_sees_float64() -> None:
         lambda a: ops.attention_scores(a[None], a[None], 1 / math.sqrt(5), a),
         lambda a: ops.attention_scores(a[None], a[None], 1 / math.sqrt(5)),
         lambda a: ops.erf(a),
-        lambda a: ops.gelu(a),
-        lambda a: ops.gelu_new(a),
-        lambda a: ops.relu(a),
+        *ops.ACTIVATIONS.values(),
         lambda a: normalize(a),
         *(lambda a, mode=mode: mode(a, np.array([0, 2, 5])) for mode in POOLING_MODES.values()),
     ],
