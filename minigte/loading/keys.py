@@ -1,8 +1,8 @@
 """Every key that transformers and sentence-transformers write, and what becomes of it.
 
-This is the one table. A key is read; or it is accepted at the values that minigte implements; or no value of
-it changes a vector. Any other key might, so it is refused by name. Which keys of ``config.json`` are read, and
-at which values others are accepted, depends on the architecture: its module says so (``models/``).
+This is the one table. A key is read; or it is accepted at the values that minigte implements; or no value
+of it changes a vector. Any other key might, so it is refused by name. Which keys of ``config.json`` are read,
+and at which values others are accepted, an architecture's own module says (``models/``).
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def _from_hub(
             f"the Hugging Face Hub could not be reached for {repository} ({reason}): "
             "set HF_ENDPOINT to a mirror within reach, or give the path of a copy of the model's folder"
         ) from error
-    if not any(folder.glob(name) for name in ("config.json", "0_*/config.json")):
+    if not [*folder.glob("config.json"), *folder.glob("0_*/config.json")]:
         raise ModelNotFoundError(f"{repository!r} on the Hugging Face Hub has no config.json: it is no model")
     return Source(name, folder, "Hugging Face Hub", folder.name)
 
@@ -259,11 +259,12 @@ def _not_shown(repository: str, revision: str | None) -> str:
 
 
 def _not_cached(repository: str, cached: Source | None, missing: Sequence[str]) -> str:
-    where = "is not on this machine" if cached is None else _incomplete(cached, missing)
-    there = "" if cached is None else ", which fetches these alone"
+    where, what, there = "is not on this machine", "", ""
+    if cached is not None:
+        where, what, there = _incomplete(cached, missing), "the rest ", ", which fetches these alone"
     return (
-        f"{repository} {where}, and nothing may be downloaded now: run "
-        f"'minigte download {repository}' where there is a network{there}, or give a model folder's path"
+        f"{repository} {where}, and {what}may not be downloaded now: run 'minigte download {repository}' "
+        f"where there is a network{there}, or give a model folder's path"
     )
 
 

@@ -113,6 +113,78 @@ class TestHub:
         )
         assert hub.requests == []
 
+    @pytest.fixture
+    def partial(self, model, tmp_path):
+        """Put some files of a repository into the Hugging Face cache, as another program does."""
+
+        def partial(*names, repository=REPOSITORY, commit=servers.COMMIT):
+            storage = tmp_path / "home/.cache/huggingface/hub" / f"models--{repository.replace('/', '--')}"
+            snapshot = storage / "snapshots" / commit
+            for name in names:
+                (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(model / name, snapshot / name)
+            (storage / "refs").mkdir()
+            (storage / "refs" / "main").write_text(commit)
+            return snapshot
+
+        return partial
+
+    TRANSFORMERS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    PARTS = (TRANSFORMERS, (*TRANSFORMERS, "modules.json"), ("modules.json", "1_Pooling/config.json"))
+
+    @pytest.mark.parametrize("names", PARTS, ids=["transformers'", "no pooling", "no weights"])
+    def test_what_a_partial_cache_lacks_is_fetched_alone(self, find, model, partial, names):
+        snapshot = partial(*names)
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            folder = find(REPOSITORY, hub.url)[0]
+            asked = len(hub.requests)
+            assert find(REPOSITORY, hub.url)[:2] == [folder, "Hugging Face cache"]
+            assert len(hub.requests) == asked
+        assert folder == str(snapshot)
+        fetched = [line.rpartition("/")[2] for line in hub.requests if line.startswith("GET /someone")]
+        assert "modules.json" in fetched or "modules.json" in names
+        assert not set(fetched) & {name for name in names if "/" not in name and name != "config.json"}
+        np.testing.assert_array_equal(Embedder(folder).encode("cat"), Embedder(model).encode("cat"))
+
+    @pytest.mark.parametrize("names", PARTS, ids=["transformers'", "no pooling", "no weights"])
+    @pytest.mark.parametrize("option", [{"local_files_only": True}, {"env": {"HF_HUB_OFFLINE": "1"}}])
+    def test_a_partial_cache_is_refused_offline(self, find, partial, names, option):
+        snapshot = partial(*names)
+        kind, message = find(REPOSITORY, UNREACHABLE, **option)
+        assert kind == "ModelNotFoundError"
+        assert str(snapshot) in message
+        assert f"run 'minigte download {REPOSITORY}'" in message
+        missing = "modules.json" if "modules.json" not in names else "config_sentence_transformers.json"
+        assert missing in message
+
+    def test_a_partial_cache_and_no_hub(self, find, partial):
+        snapshot = partial(*self.TRANSFORMERS)
+        kind, message = find(REPOSITORY, UNREACHABLE)
+        assert kind == "DownloadError"
+        assert f"{snapshot} has no modules.json" in message
+
+    def test_what_a_repository_is_known_not_to_have_is_not_missed(self, find, partial):
+        """Programs that look for a file and find none leave a mark, so that the cache is known to be whole."""
+        snapshot = partial(*self.TRANSFORMERS)
+        marks = snapshot.parent.parent / ".no_exist" / servers.COMMIT
+        marks.mkdir(parents=True)
+        for name in ("modules.json", "special_tokens_map.json", "added_tokens.json"):
+            (marks / name).touch()
+        assert find(REPOSITORY, UNREACHABLE, {"HF_HUB_OFFLINE": "1"})[0] == str(snapshot)
+
+    def test_a_known_model_keeps_what_is_right_and_fetches_the_rest(self, find, model, partial):
+        snapshot = partial(*self.TRANSFORMERS, repository="thenlper/gte-small", commit=GTE_SMALL.revision)
+        kind, message = find("gte-small", UNREACHABLE, local_files_only=True)
+        assert kind == "ModelNotFoundError"
+        assert f"{snapshot} has no 1_Pooling/config.json, modules.json" in message
+        with servers.Hub("thenlper/gte-small", model, GTE_SMALL.revision).running() as hub:
+            for name in GTE_SMALL.files:
+                hub.files.setdefault(name, b"{}")
+            find("gte-small", hub.url)  # refused: the tiny model's files are not gte-small's
+        fetched = {line.rpartition("/")[2] for line in hub.requests if line.startswith("GET /thenlper")}
+        assert "modules.json" in fetched
+        assert not fetched & {"model.safetensors", "tokenizer.json"}
+
     def test_no_such_repository(self, find, model):
         with servers.Hub(REPOSITORY, model).running() as hub:
             kind, message = find("someone/else", hub.url)

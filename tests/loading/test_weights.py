@@ -95,7 +95,7 @@ def test_a_pickle_is_never_read(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(
         CheckpointError,
-        match="is a pickle, which can run code when opened, .*: save the model as safetensors$",
+        match=r"is a pickle, which can run code when opened, .*: save the model as safetensors$",
     ):
         load(folder)
 
