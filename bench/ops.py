@@ -151,6 +151,7 @@ def peak(dtype: str) -> Case:
         256,
         [(rng.normal(0, 1, (PANEL, 256)).astype(np.float32), np.zeros(PANEL, np.float32))],
         dtype,
+        LEVEL,
     )
     a, _ = operand(rng.normal(0, 1, (TILE_ROWS, 256)).astype(np.float32), dtype)
     c = zeros(np.int32 if dtype == "int8" else np.float32, TILE_ROWS, PANEL)
@@ -208,7 +209,7 @@ def attention_case(length: int, head_size: int, kind: type, roof: Case) -> Case:
         context,
     )
     repeat_attention(1, *arguments)
-    wanted, _ = ops.attention(*parts, 1 / math.sqrt(head_size))
+    wanted = np.matmul(ops.softmax(ops.attention_scores(*parts[:2], 1 / math.sqrt(head_size))), parts[2])
     got = context.reshape(length, heads, head_size).transpose(1, 0, 2)
     name = "bfloat16" if kind is np.uint16 else "float32"
     return Case(

@@ -217,6 +217,7 @@ class Embedder:
                 batches = pack(input_ids, max_texts=batch_size, max_tokens=BATCH_TOKENS)
                 for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
                     if output_value == "token_embeddings":
+                        self._check_finite(hidden)
                         rows: Sequence[Float32] = [
                             text.copy() for text in np.split(hidden, batch.offsets[1:-1])
                         ]  # B of (T, D)
@@ -327,9 +328,11 @@ class Embedder:
         observe: Observe = ignore,
     ) -> Float32:
         """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
-        vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
-        if not np.isfinite(vectors).all():
-            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
+        with np.errstate(all="ignore"):
+            vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
+            self._check_finite(
+                np.einsum("bd,bd->b", vectors, vectors)
+            )  # what the L2 norm divides by, squared
         observe("pooled", vectors)
         if self.config.normalize:
             vectors = normalize(vectors)
@@ -345,6 +348,10 @@ class Embedder:
             max_seq_length=max_seq_length,
             do_lower_case=self.config.do_lower_case,
         )
+
+    def _check_finite(self, values: Float32) -> None:
+        if not np.isfinite(values).all():
+            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """The text to put in front: ``prompt``, or the one named, or the default one, or none."""

@@ -51,6 +51,7 @@ def embeddings(model, workspace, input_ids, offsets, first, last):
             word, position = model.word_embeddings[input_ids[n]], model.position_embeddings[n - offsets[b]]
             for d in range(size):
                 x[n, d] = word[d] + position[d] + model.token_type_embedding[d]
+            x[n, size:] = 0  # where an earlier text's NaN would stay
     norm(model, model.embeddings_norm, workspace, first, last)
 
 

@@ -22,32 +22,37 @@ from minigte.engine.simd import (
     first_lanes,
     fma,
     lane_maximum,
+    lane_maximum_or_nan,
     lane_sum,
     load,
     magnitude,
     maximum,
+    maximum_or_nan,
     minimum,
     splat,
     store,
     store_as,
     store_low_bytes,
     times_power_of_two,
+    where_less,
 )
 
 f32 = np.float32
 
-LOWEST = f32(np.finfo(f32).min)
 SMALLEST_EXPONENT = f32(-126)  # of a normal float32
 LOG2_E = f32(math.log2(math.e))
 GELU_NEW_SCALE = f32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
 INT8_ZERO = f32(128)  # activations are stored as uint8, value + 128
+INT8_SMALLEST = f32(1e-36)  # the largest of a row that is not all zeros; 127 / it is finite
+FAR = f32(64)  # from 0: here both GELUs are x or 0 to the last bit
+SILU_FAR = f32(87)  # and here SiLU is, to 1e-35
 
 # 2^f for |f| <= 1/2, lowest power first, to a relative 8e-8.
 E0, E1, E2, E3, E4, E5 = map(
     f32, (1.00000007, 0.693146967, 0.240221197, 0.0555071328, 0.00967554456, 0.0013276481)
 )
 # (Φ(x) - 1/2) / x for |x| <= GELU_END in u = 2 (x / GELU_END)² - 1, lowest power first; the error of x Φ(x)
-# is below 5e-7 (its last bit). Outside, Φ is taken as constant: 4e-8 from 0 or 1.
+# is below 5e-7 (its last bit). Outside, Φ is taken as constant: 4e-8 from 0 or 1, until x is FAR from 0.
 GELU_END = f32(5.25)
 GELU_SQUARE = f32(2 / 5.25**2)
 G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11, G12, G13, G14 = map(
@@ -74,37 +79,41 @@ G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11, G12, G13, G14 = map(
 
 @kernel
 def exp2(x):
-    """2^x of a vector, for x <= 127; below -126 it stays at 2^-126."""
-    x = maximum(x, SMALLEST_EXPONENT)
+    """2^x of a vector, for x <= 127; below -126 it is 0."""
     rounded = x + ROUNDER
     f = x - (rounded - ROUNDER)  # in [-1/2, 1/2]
     p = fma(fma(fma(fma(fma(splat(E5), f, E4), f, E3), f, E2), f, E1), f, E0)
-    return times_power_of_two(p, rounded)
+    return where_less(x, SMALLEST_EXPONENT, f32(0), times_power_of_two(p, rounded))
+
+
+@kernel
+def _unless_far(x, y, far):
+    """y; but x or 0, as x is above or below 0, where y would overflow. -inf gives NaN."""
+    return where_less(magnitude(x), far, y, maximum(x, x * f32(0)))
 
 
 @kernel
 def gelu(x):
     """x · Φ(x) = x/2 + x · (Φ(x) - 1/2) of a vector."""
-    clipped = minimum(maximum(x, -GELU_END), GELU_END)
+    clipped = minimum(GELU_END, maximum(-GELU_END, x))
     u = fma(clipped * clipped, GELU_SQUARE, f32(-1))
     p = fma(fma(fma(fma(fma(splat(G14), u, G13), u, G12), u, G11), u, G10), u, G9)
     p = fma(fma(fma(fma(fma(p, u, G8), u, G7), u, G6), u, G5), u, G4)
     p = fma(fma(fma(fma(p, u, G3), u, G2), u, G1), u, G0)
-    return fma(x * clipped, p, x * f32(0.5))
+    return _unless_far(x, fma(x * clipped, p, x * f32(0.5)), FAR)
 
 
 @kernel
 def gelu_new(x):
     """x/2 · (1 + tanh(y)) of a vector, y = sqrt(2/π) (x + 0.044715 x³); that is x / (1 + exp(-2y))."""
     y = x * fma(x * x, f32(0.044715), f32(1)) * GELU_NEW_SCALE  # -2y / ln 2
-    return x / (exp2(minimum(y, f32(126))) + f32(1))
+    return _unless_far(x, x / (exp2(minimum(f32(126), y)) + f32(1)), FAR)
 
 
 @kernel
 def silu(x):
-    """x / (1 + exp(-x)) of a vector; below -87, where that is less than 1e-35, it is taken as at -87."""
-    x = maximum(x, f32(-87))
-    return x / (exp2(x * -LOG2_E) + f32(1))
+    """x / (1 + exp(-x)) of a vector."""
+    return _unless_far(x, x / (exp2(minimum(f32(126), x * -LOG2_E)) + f32(1)), SILU_FAR)
 
 
 @kernel
@@ -113,12 +122,12 @@ def activate(activation, x):
     if activation == GELU:
         return gelu(x)
     if activation == GELU_10:
-        return minimum(gelu(x), f32(10))
+        return minimum(f32(10), gelu(x))
     if activation == GELU_NEW:
         return gelu_new(x)
     if activation == SILU:
         return silu(x)
-    return maximum(x, f32(0))
+    return maximum(f32(0), x)
 
 
 @kernel
@@ -126,11 +135,12 @@ def softmax(scores, length, scale, like, probs):
     """p_j = exp2((s_j - max s) · scale) for ``length`` scores; returns sum p, still to be divided by.
 
     p goes to ``probs`` in the type of the array ``like``, which may be ``scores`` itself; lanes after
-    the end get 2^-126.
+    the end get 0. If a score is NaN or infinite, so is the sum, as in the reference, but for -inf beside
+    larger scores: that is a probability of 0.
     """
     vectors = (length + LANES - 1) // LANES
     last = scores + (vectors - 1) * VECTOR_BYTES
-    tail = first_lanes(load(last), length - (vectors - 1) * LANES, LOWEST)
+    tail = first_lanes(load(last), length - (vectors - 1) * LANES, f32(-np.inf))
     highest = tail
     for i in range(vectors - 1):
         highest = maximum(highest, load(scores + i * VECTOR_BYTES))
@@ -168,16 +178,19 @@ def layer_norm(row, size, weight, bias, eps):
 
 @kernel
 def quantize(source, size, target):
-    """Write q = round(x / scale) + 128 as uint8, scale = max |x| / 127; returns the scale."""
+    """Write q = round(x / scale) + 128 as uint8, scale = max |x| / 127; returns the scale.
+
+    If an x is NaN or infinite the scale is NaN, and so is all that a product makes of the row.
+    """
     highest = splat(f32(0))
     for i in range(size // LANES):
-        highest = maximum(highest, magnitude(load(source + i * VECTOR_BYTES)))
-    largest = lane_maximum(highest)
-    inverse = f32(127) / largest if largest > 0 else f32(0)
+        highest = maximum_or_nan(highest, magnitude(load(source + i * VECTOR_BYTES)))
+    largest = lane_maximum_or_nan(highest)
+    inverse = f32(127) / largest if largest > INT8_SMALLEST else f32(0)
     for i in range(size // LANES):
         q = fma(load(source + i * VECTOR_BYTES), inverse, ROUNDER + INT8_ZERO)
         store_low_bytes(target + i * LANES, q)
-    return largest / f32(127)
+    return largest / f32(127) + (largest - largest)
 
 
 def convert(source, target, scales):

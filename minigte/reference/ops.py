@@ -97,8 +97,8 @@ def gelu(x: Float32) -> Float32:
     """
     y = erf(x * np.float32(math.sqrt(0.5)))
     y += np.float32(1)
-    y *= x
     y *= np.float32(0.5)
+    y *= x
     return y
 
 
@@ -114,8 +114,8 @@ def gelu_new(x: Float32) -> Float32:
     y *= np.float32(math.sqrt(2 / math.pi))
     np.tanh(y, out=y)
     y += np.float32(1)
-    y *= x
     y *= np.float32(0.5)
+    y *= x
     return y
 
 

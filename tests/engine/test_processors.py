@@ -29,7 +29,7 @@ def environment(processor: str) -> dict[str, str]:
 def test_everything_holds_on(processor: str) -> None:
     if not {name[1:] for name in PROCESSORS[processor].split(",")} <= FEATURES:
         pytest.skip(f"this machine cannot run the code of a {processor}")
-    files = [HERE / f"test_{name}.py" for name in ("kernels", "forward", "invariance")]
+    files = [HERE / f"test_{name}.py" for name in ("kernels", "forward", "invariance", "not_finite")]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     run = subprocess.run(command, env=environment(processor), capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

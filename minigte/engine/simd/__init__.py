@@ -10,12 +10,14 @@ from minigte.engine.simd.vectors import (
     fma,
     interleave,
     lane_maximum,
+    lane_maximum_or_nan,
     lane_sum,
     load,
     load_difference,
     load_float,
     magnitude,
     maximum,
+    maximum_or_nan,
     minimum,
     splat,
     store,
@@ -23,6 +25,7 @@ from minigte.engine.simd.vectors import (
     store_low_bytes,
     times_power_of_two,
     transpose,
+    where_less,
 )
 
 __all__ = [
@@ -41,12 +44,14 @@ __all__ = [
     "fma",
     "interleave",
     "lane_maximum",
+    "lane_maximum_or_nan",
     "lane_sum",
     "load",
     "load_difference",
     "load_float",
     "magnitude",
     "maximum",
+    "maximum_or_nan",
     "minimum",
     "nap",
     "relax",
@@ -61,4 +66,5 @@ __all__ = [
     "times_power_of_two",
     "transpose",
     "wake_all",
+    "where_less",
 ]

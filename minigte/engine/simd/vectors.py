@@ -104,16 +104,29 @@ def fma(typingctx, a, b, c):
     return _elementwise(multiply_add, a, b, c)
 
 
+def _greater(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+# One instruction on every processor; the price is that NaN is kept in b alone.
 @intrinsic
 def maximum(typingctx, a, b):
-    """The larger of a and b, lane by lane."""
-    return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), a, b)
+    """The larger of a and b, lane by lane; b where either is NaN."""
+    return _elementwise(_greater, a, b)
 
 
 @intrinsic
 def minimum(typingctx, a, b):
-    """The smaller of a and b, lane by lane."""
+    """The smaller of a and b, lane by lane; b where either is NaN."""
     return _elementwise(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b), a, b)
+
+
+@intrinsic
+def where_less(typingctx, a, b, x, y):
+    """x where a < b, else y, lane by lane; y where a or b is NaN."""
+    return _elementwise(
+        lambda builder, a, b, x, y: builder.select(builder.fcmp_ordered("<", a, b), x, y), a, b, x, y
+    )
 
 
 @intrinsic
@@ -127,6 +140,21 @@ def magnitude(typingctx, a):
     return _elementwise(emit, a)
 
 
+def _greater_bits(builder, a, b):
+    a, b = (builder.bitcast(value, ir.VectorType(I32, value.type.count)) for value in (a, b))
+    greater = builder.select(builder.icmp_signed(">", a, b), a, b)
+    return builder.bitcast(greater, ir.VectorType(F32, greater.type.count))
+
+
+@intrinsic
+def maximum_or_nan(typingctx, a, b):
+    """The larger of a and b, neither of them negative, lane by lane; NaN where either is NaN.
+
+    Floats that are not negative are ordered as their bits are: NaN above infinity above all numbers.
+    """
+    return _elementwise(_greater_bits, a, b)
+
+
 # Adding this number to a float of less than 2^22 pushes its fraction out of the mantissa: what remains is
 # the nearest integer, in the low bits.
 ROUNDER = np.float32(1.5 * 2**23)
@@ -134,7 +162,11 @@ ROUNDER = np.float32(1.5 * 2**23)
 
 @intrinsic
 def times_power_of_two(typingctx, a, rounded):
-    """a * 2^n, where ``rounded`` is n + ROUNDER; n goes straight into the exponent's bits."""
+    """a * 2^n, where ``rounded`` is n + ROUNDER; n goes straight into the exponent's bits.
+
+    NaN stays NaN where both are NaN as processors make it: the bits that are shifted out of it are its only
+    ones.
+    """
 
     def emit(builder, a, rounded):
         exponent = builder.shl(builder.bitcast(rounded, INTS), constant(23))
@@ -188,8 +220,14 @@ def lane_sum(typingctx, a):
 
 @intrinsic
 def lane_maximum(typingctx, a):
-    """The largest lane, a float32."""
-    return _reduce(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
+    """The largest lane, a float32; any lane where some are NaN."""
+    return _reduce(_greater)
+
+
+@intrinsic
+def lane_maximum_or_nan(typingctx, a):
+    """The largest lane, a float32, where none is negative; NaN where one is NaN."""
+    return _reduce(_greater_bits)
 
 
 # --- Memory ----------------------------------------------------------------------------------------------
