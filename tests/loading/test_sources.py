@@ -164,7 +164,7 @@ class TestHub:
         assert f"{snapshot} has no modules.json" in message
 
     def test_what_a_repository_is_known_not_to_have_is_not_missed(self, find, partial):
-        """Programs that look for a file and find none leave a mark, so that the cache is known to be whole."""
+        """Programs that look for a file and find none leave a mark: the cache is known to be whole."""
         snapshot = partial(*self.TRANSFORMERS)
         marks = snapshot.parent.parent / ".no_exist" / servers.COMMIT
         marks.mkdir(parents=True)

@@ -22,6 +22,7 @@ from minigte.backend import load_backend
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.weights import load_weights
 from minigte.models import bert
+from minigte.reference import ops
 from minigte.tokenizing.packing import pack
 
 Float32 = npt.NDArray[np.float32]
@@ -103,6 +104,13 @@ def save(folder: Path, fields: bert.Config, seed: int, kind: str, **options: Any
     assert all(name.startswith("pooler.") for name in missing)
     model.to(options.pop("dtype", torch.float32)).save_pretrained(folder, **options)
     return folder
+
+
+@pytest.mark.parametrize("hidden_act", bert.HIDDEN_ACTS)
+def test_activations_by_any_of_their_names(hidden_act: str) -> None:
+    x = np.linspace(-30, 30, 6001, dtype=np.float32)
+    want = transformers.activations.ACT2FN[hidden_act](torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(ops.ACTIVATIONS[bert.HIDDEN_ACTS[hidden_act]](x), want, rtol=1e-6, atol=1e-6)
 
 
 def test_the_random_configs_change_every_field() -> None:
