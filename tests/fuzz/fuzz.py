@@ -18,11 +18,11 @@ from pathlib import Path
 import atheris
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tokenizing")]
 
 with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["minigte"]):
     import hostile
-    import test_text
+    import test_splitting
 
     from minigte.tokenizing.splitting import Splitter
 
@@ -60,11 +60,11 @@ def cut_text(content: bytes) -> None:
     data = atheris.FuzzedDataProvider(content)
     size = data.ConsumeIntInRange(1, 20)
     names = ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase")
-    tokenizer = test_text.make_tokenizer(**{name: data.ConsumeBool() for name in names})
+    tokenizer = test_splitting.make_tokenizer(**{name: data.ConsumeBool() for name in names})
     text = data.ConsumeUnicodeNoSurrogates(200)
     pieces = list(Splitter(tokenizer).pieces(text, size))
-    whole = test_text.ids(tokenizer, text)
-    if not whole == test_text.ids(tokenizer, *pieces) == test_text.ids(tokenizer, " ".join(pieces)):
+    whole = test_splitting.ids(tokenizer, text)
+    if not whole == test_splitting.ids(tokenizer, *pieces) == test_splitting.ids(tokenizer, " ".join(pieces)):
         raise AssertionError(f"{text!r} in pieces of {size}: {pieces!r}")
 
 
