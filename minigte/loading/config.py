@@ -297,7 +297,7 @@ def _read_sentence_bert(transformer: Path, fields: dict[str, Any]) -> dict[str, 
         arguments = settings.get(key) or {}
         if not isinstance(arguments, dict):
             raise ConfigError(f"{path}: {key} must be an object, not {arguments!r}")
-        check_keys(path, "model_args", arguments)
+        check_keys(f"{path}: {key}", "model_args", arguments)
     do_lower_case = settings.get("do_lower_case", False)
     if not isinstance(do_lower_case, bool):
         raise ConfigError(f"{path}: do_lower_case must be true or false, not {do_lower_case!r}")

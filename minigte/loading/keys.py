@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minigte.errors import ConfigError
@@ -144,7 +143,7 @@ KEYS: dict[str, Keys] = {
 
 
 def check_keys(
-    path: Path,
+    where: object,
     kind: str,
     content: Mapping[str, Any],
     read: Iterable[str] = (),
@@ -152,7 +151,8 @@ def check_keys(
 ) -> None:
     """Refuse a key that is neither read nor harmless, or holds what minigte does not implement.
 
-    ``kind`` is a key of KEYS; ``read`` and ``accepted`` are added to what stands there. Raises ConfigError.
+    ``where`` names the file in the error; ``kind`` is a key of KEYS; ``read`` and ``accepted`` are added to
+    what stands there. Raises ConfigError.
     """
     keys = KEYS[kind]
     known = keys.read | keys.harmless | frozenset(read)
@@ -162,11 +162,11 @@ def check_keys(
             if not any(value == one for one in values[key]):
                 shown = ", ".join(one if isinstance(one, str) else _shown(one) for one in values[key])
                 raise ConfigError(
-                    f"{path}: minigte does not implement {key} {_shown(value)} (known: {shown})"
+                    f"{where}: minigte does not implement {key} {_shown(value)} (known: {shown})"
                 )
         elif key not in known:
             raise ConfigError(
-                f"{path}: minigte does not know the key {key!r}, which may change vectors: "
+                f"{where}: minigte does not know the key {key!r}, which may change vectors: "
                 "take it out if it does not"
             )
 

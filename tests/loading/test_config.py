@@ -1,10 +1,14 @@
 """What a model folder's configuration files say, and what is refused, by name."""
 
+import dataclasses
 import json
+import re
 
+import numpy as np
 import pytest
 import tiny
 
+from minigte import AssumptionWarning, Embedder
 from minigte.errors import ConfigError
 from minigte.loading.config import read_config
 
@@ -217,3 +221,187 @@ def test_another_task(folder):
     change(folder / "sentence_bert_config.json", transformer_task="sequence-classification")
     with pytest.raises(ConfigError, match="does not implement transformer_task 'sequence-classification'"):
         read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "way_out"),
+    [
+        ("config.json", "alibi_starting_size", 512, "take it out"),
+        ("config.json", "auto_map", {"AutoModel": "modeling.Model"}, r"known: null, \{\}"),
+        ("config.json", "quantization_config", {"bits": 4}, "known: null"),
+        ("config.json", "add_cross_attention", True, "known: false"),
+        ("config_sentence_transformers.json", "model_type", "SparseEncoder", "known: SentenceTransformer"),
+        ("config_sentence_transformers.json", "unheard_of", 1, "take it out"),
+        ("config_sentence_transformers.json", "truncate_dim", 0, "positive integer"),
+        ("sentence_bert_config.json", "processing_kwargs", {"text": {"max_length": 8}}, "max_seq_length"),
+        (
+            "sentence_bert_config.json",
+            "tokenizer_args",
+            {"do_lower_case": False},
+            r"into tokenizer_config\.json",
+        ),
+        ("sentence_bert_config.json", "config_args", {"num_hidden_layers": 1}, r"into config\.json"),
+        ("sentence_bert_config.json", "model_args", {"variant": "fp16"}, "take it out"),
+        ("sentence_bert_config.json", "query_expansion", {"strategy": "min"}, "known: null"),
+        ("sentence_bert_config.json", "query_length", 0, "positive number"),
+        ("sentence_bert_config.json", "unheard_of", 1, "take it out"),
+        ("sentence_roberta_config.json", "unheard_of", 1, "take it out"),
+        ("1_Pooling/config.json", "unheard_of", 1, "take it out"),
+        ("2_Normalize/config.json", "module_input_name", "token_embeddings", "known: sentence_embedding"),
+        ("tokenizer_config.json", "unheard_of", 1, "take it out"),
+        ("special_tokens_map.json", "do_lower_case", False, "take it out"),
+    ],
+)
+def test_a_key_that_could_change_a_vector_is_refused(folder, name, key, value, way_out):
+    change(folder / name, **{key: value})
+    with pytest.raises(ConfigError, match=rf"(?s){name.replace('.', '[.]')}.*{way_out}") as raised:
+        read_config(folder)
+    assert key in str(raised.value) or str(value) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("config.json", {"position_embedding_type": None, "id2label": {"0": "A"}, "torch_dtype": "float16"}),
+        ("config.json", {"max_length": 20, "num_beams": 1, "transformers.js_config": {"dtype": "q8"}}),
+        ("config_sentence_transformers.json", {"__version__": {"sentence_transformers": "9"}}),
+        ("sentence_bert_config.json", {"model_args": {"attn_implementation": "sdpa"}, "tokenizer_args": {}}),
+        ("sentence_bert_config.json", {"config_args": {"trust_remote_code": True}, "unpad_inputs": None}),
+        ("tokenizer_config.json", {"chat_template": "x", "never_split": None, "add_bos_token": True}),
+        ("2_Normalize/config.json", {"module_input_name": "sentence_embedding"}),
+    ],
+)
+def test_a_key_that_changes_nothing_is_passed_over(folder, name, fields):
+    before = read_config(folder)
+    change(folder / name, **fields)
+    assert dataclasses.replace(read_config(folder), tokenizer=before.tokenizer) == before
+
+
+def test_lengths_and_truncate_dim(folder):
+    change(folder / "sentence_distilbert_config.json", max_seq_length=9, query_length=5, document_length=99)
+    change(folder / "config_sentence_transformers.json", truncate_dim=7)
+    config = read_config(folder)
+    assert (config.max_seq_length, config.query_length, config.document_length) == (9, 5, 32)
+    assert config.truncate_dim == 7
+    change(folder / "config_sentence_transformers.json", truncate_dim=20)
+    assert read_config(folder).truncate_dim is None
+
+
+def test_prompts_that_are_null_and_cos_sim(folder):
+    path = folder / "config_sentence_transformers.json"
+    change(path, prompts={"query": None}, default_prompt_name="document", similarity_fn_name="cos_sim")
+    config = read_config(folder)
+    assert config.prompts == {"query": ""}
+    assert config.similarity_fn_name == "cosine"
+    change(path, similarity_fn_name="dot_score")
+    with pytest.raises(ConfigError, match="unknown similarity_fn_name 'dot_score'"):
+        read_config(folder)
+
+
+def modules(folder, *kinds):
+    package = "sentence_transformers.models"
+    whole = [{"idx": 0, "name": "0", "path": "", "type": f"{package}.Transformer"}]
+    for i, kind in enumerate(kinds, 1):
+        path = "1_Pooling" if kind == "Pooling" else f"{i}_{kind}"
+        kind = kind if "." in kind else f"{package}.{kind}"
+        whole.append({"idx": i, "name": str(i), "path": path, "type": kind})
+    tiny.write_json(folder / "modules.json", whole)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "normalize"),
+    [
+        (["Pooling", "Dropout"], False),
+        (["Pooling", "Normalize", "Normalize"], True),
+        (["Pooling", "Dropout", "Normalize"], True),
+        (["Normalize", "Pooling"], False),  # there is no vector yet that could be normalized
+    ],
+)
+def test_modules_that_change_nothing(folder, kinds, normalize):
+    modules(folder, *kinds)
+    assert read_config(folder).normalize is normalize
+
+
+@pytest.mark.parametrize("kinds", [["Dropout", "Pooling"], ["Pooling", "Pooling"], ["Normalize"]])
+def test_modules_that_cannot_be(folder, kinds):
+    modules(folder, *kinds)
+    with pytest.raises(ConfigError, match=r"modules\.json"):
+        read_config(folder)
+
+
+def test_a_module_of_a_models_own_code(folder):
+    modules(folder, "Pooling", "custom_st.Normalize")
+    with pytest.raises(
+        ConfigError, match=r"does not implement the module custom_st\.Normalize, which is code"
+    ):
+        read_config(folder)
+
+
+@pytest.mark.parametrize("kind", ["StaticEmbedding", "Router", "BoW", "CLIPModel", "WordEmbeddings"])
+def test_a_folder_without_an_encoder_is_refused_by_its_module(tmp_path, kind):
+    package = "sentence_transformers.models"
+    tiny.write_json(
+        tmp_path / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": f"{package}.{kind}"}]
+    )
+    with pytest.raises(ConfigError, match=rf"modules\.json: minigte does not implement the module {kind}"):
+        read_config(tmp_path)
+
+
+def test_an_encoder_in_a_folder_of_its_own(folder):
+    before = read_config(folder)
+    (folder / "0_Transformer").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).rename(folder / "0_Transformer" / name)
+    stated = json.loads((folder / "modules.json").read_text())
+    stated[0]["path"] = "0_Transformer"
+    tiny.write_json(folder / "modules.json", stated)
+    assert read_config(folder) == dataclasses.replace(before, transformer="0_Transformer")
+    want = Embedder(tiny.write_model(folder.parent / "flat"), backend="numpy").encode("the cat")
+    np.testing.assert_array_equal(Embedder(folder, backend="numpy").encode("the cat"), want)
+    change(folder / "0_Transformer" / "sentence_bert_config.json", max_seq_length=9)
+    with pytest.raises(ConfigError, match=rf"no modules\.json: give {re.escape(str(folder))} as the model"):
+        read_config(folder / "0_Transformer")
+
+
+def test_an_adapter_is_refused(folder):
+    tiny.write_json(folder / "adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(ConfigError, match=r"adapter_config\.json: .* merge_and_unload"):
+        read_config(folder)
+
+
+def test_remains_of_sentence_transformers_without_modules(tmp_path):
+    folder = tiny.write_model(tmp_path, bare=True)
+    change(folder / "sentence_bert_config.json", max_seq_length=9)
+    with pytest.raises(
+        ConfigError, match=r"sentence_bert_config\.json .* no modules\.json: get the folder whole"
+    ):
+        read_config(folder)
+
+
+def test_what_was_assumed_is_said_once(tmp_path):
+    folder = tiny.write_model(tmp_path, bare=True)
+    with pytest.warns(
+        AssumptionWarning, match=r"no modules\.json: mean pooling and no L2 norm .* otherwise"
+    ) as seen:
+        embedder = Embedder(folder, backend="numpy")
+    assert len(seen) == 1
+    assert np.linalg.norm(embedder.encode("the cat")) > 1.5
+
+
+def test_queries_and_documents_are_cut_to_lengths_of_their_own(folder):
+    change(folder / "sentence_bert_config.json", query_length=4, document_length=5)
+    embedder = Embedder(folder, backend="numpy")
+    text, options = "the cat sat on the mat", {"truncation": "ignore"}
+    for encode, cut in (
+        (embedder.encode, text),
+        (embedder.encode_query, "the cat"),
+        (embedder.encode_document, "the cat sat"),
+    ):
+        np.testing.assert_array_equal(encode(text, **options), embedder.encode(cut))
+
+
+def test_truncate_dim_of_the_folder(folder):
+    change(folder / "config_sentence_transformers.json", truncate_dim=7)
+    embedder = Embedder(folder, backend="numpy")
+    assert embedder.encode("the cat").shape == (embedder.embedding_dimension,) == (7,)
+    assert embedder.encode("the cat", truncate_dim=9).shape == (9,)

@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 import tiny
+from safetensors.numpy import save_file
 
 from minigte.errors import CheckpointError
 from minigte.loading.config import read_config
@@ -284,3 +285,84 @@ def test_the_table_names_every_array_of_the_model():
     rows = {row.field for row in bert.EMBEDDING_PARAMETERS} | {"layers"}
     assert rows == set(bert.Weights.__dataclass_fields__)
     assert {row.field for row in bert.LAYER_PARAMETERS} == set(bert.LayerWeights.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        {"classifier.weight": (2, 20), "classifier.bias": (2,)},
+        {"qa_outputs.weight": (2, 20), "qa_outputs.bias": (2,)},
+        {"cls.predictions.bias": (84,), "bert.pooler.dense.weight": (20, 20)},
+        {"linear.weight": (128, 20)},
+    ],
+)
+def test_heads_of_other_tasks_are_passed_over(folder, heads):
+    tensors = {f"bert.{name}": array for name, array in tiny.tensors().items()}
+    tensors |= {name: np.ones(shape, np.float32) for name, shape in heads.items()}
+    tiny.write_safetensors(folder / "model.safetensors", tensors)
+    for array, expected in zip(arrays(load(folder)), arrays(tiny.weights()), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_fewer_layers_than_the_file_has(folder):
+    tiny.write_json(folder / "config.json", {"model_type": "bert", **vars(tiny.config(num_hidden_layers=1))})
+    loaded, whole = load(folder), tiny.weights()
+    assert len(loaded.layers) == 1
+    np.testing.assert_array_equal(loaded.layers[0].output_weight, whole.layers[0].output_weight)
+
+
+def test_float64(folder):
+    save_file(
+        {name: array.astype(np.float64) for name, array in tiny.tensors().items()},
+        folder / "model.safetensors",
+    )
+    for array, expected in zip(arrays(load(folder)), arrays(tiny.weights()), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_float64_that_float32_cannot_hold(folder):
+    tensors = {name: array.astype(np.float64) for name, array in tiny.tensors().items()}
+    tensors["embeddings.LayerNorm.bias"][3] = 1e300
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"embeddings\.LayerNorm\.bias holds NaN or infinity"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json"])
+def test_an_export_beside_a_pickle_is_not_taken_for_the_model(folder, name):
+    pytest.importorskip("onnx", reason="the onnx extra is not installed")
+    (folder / "model.safetensors").unlink()
+    (folder / "onnx").mkdir()
+    tiny.write_onnx(folder / "onnx" / "model.onnx", tiny.tensors(seed=1))
+    (folder / name).write_bytes(b"{}")
+    with pytest.raises(
+        CheckpointError, match=rf"{name} .*: save the model as safetensors; if onnx/model\.onnx"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("operation", "domain", "message"),
+    [
+        ("DynamicQuantizeLinear", "", "is quantized .* float32 export"),
+        ("MatMulInteger", "", "is quantized"),
+        ("MatMulNBits", "com.microsoft", "is quantized"),
+        ("SkipLayerNormalization", "com.microsoft", "fused operation com.microsoft.SkipLayer.* plain export"),
+    ],
+)
+def test_a_quantized_or_fused_export(folder, operation, domain, message):
+    onnx = pytest.importorskip("onnx", reason="the onnx extra is not installed")
+    (folder / "model.safetensors").unlink()
+    tiny.write_onnx(folder / "model.onnx", tiny.tensors())
+    export = onnx.load(folder / "model.onnx")
+    export.graph.node.append(onnx.helper.make_node(operation, ["x"], ["y"], domain=domain))
+    onnx.save(export, folder / "model.onnx")
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
+
+
+def test_names_under_another_prefix(folder):
+    tensors = {f"0.auto_model.{name}": array for name, array in tiny.tensors().items()}
+    tiny.write_safetensors(folder / "model.safetensors", tensors)
+    with pytest.raises(CheckpointError, match=r"no tensor .* it has others, the first 0\.auto_model\."):
+        load(folder)
