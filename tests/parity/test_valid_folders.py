@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tiny
+import tokenizers
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers import models, processors
 
 from minigte import CheckpointError, ConfigError, Embedder, TokenizerError
 
@@ -249,3 +251,34 @@ def test_the_same_vectors_or_a_refusal(tmp_path: Path, seed: int) -> None:
 
 def test_most_folders_load() -> None:
     assert len(refused) < FOLDERS * 0.7, sorted(refused)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"additional_special_tokens": ["<new>"]},
+        {"add_prefix_space": False},
+        {"truncation_side": "left", "model_max_length": 6},
+    ],
+    ids=str,
+)
+def test_a_bert_with_the_tokenizer_of_xlm_roberta(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """multilingual-e5-small and others: transformers takes the vocabulary alone from this tokenizer.json."""
+    pieces = ("▁the", "▁cat", "▁", "c", "a", "t", "s", "▁dog", "e", "h", "<e1>")
+    vocabulary = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    vocabulary += [(piece, -1 - i / 3) for i, piece in enumerate(pieces)] + [("<mask>", 0.0)]
+    folder = tiny.write_model(tmp_path, tiny.config(vocab_size=len(vocabulary) + 1))
+    stored = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=3))
+    stored.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s> </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    stored.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "XLMRobertaTokenizer", **fields}
+    tiny.write_json(folder / "tokenizer_config.json", settings)
+    texts = ["the cat <mask> sat <e1> dog", "", "  theses cats é  dog", "<new> cat"]
+    model = SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
+    ).eval()
+    got = Embedder(folder, backend="numpy").encode(texts, truncation="ignore")
+    assert exact.difference(got, model.encode(texts)) <= exact.VECTOR_BOUND
