@@ -79,8 +79,7 @@ def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
     path = find_weights(folder)
     if path is None:
         raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}")
-    check_file(path, CheckpointError)
-    if path.name in PICKLES:
+    if path.name in PICKLES:  # not even looked into
         what = "is a pickle" if path.suffix == ".bin" else "lists pickles"
         export = next((name for name in ONNX if (folder / name).exists()), None)
         other = f"; if {export} beside it is the same model, move the pickle away" if export else ""
@@ -89,6 +88,7 @@ def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
             f"as "
             f"safetensors{other}"
         )
+    check_file(path, CheckpointError)
     if path.name == INDEX:
         return path, read_shards(path)
     if path.suffix == ".onnx":
