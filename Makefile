@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs quotes messages pictures notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,12 @@ docs: .venv-docs/installed  ## build the course into docs/_build/html and follow
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@.venv-docs/bin/python -m pytest --quiet --noconftest tests/test_site.py
 	@echo "docs/_build/html/index.html" >&2
+
+quotes:  ## write the code, tables and outputs that docs/ quotes into its pages
+	@$(PYTHON) tools/quote.py
+
+messages:  ## list all messages of the package in tests/golden/messages.txt
+	@$(PYTHON) tools/list_messages.py
 
 pictures: .venv-docs/installed  ## redraw the course's pictures
 	@.venv-docs/bin/python docs/pictures/draw.py

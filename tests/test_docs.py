@@ -1,4 +1,4 @@
-"""The course is true: its code prints what it shows; its exercises have right answers, and only those."""
+"""The docs are true: code prints what they show, what they quote is current, exercises have right answers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ EXERCISES = DOCS / "exercises"
 
 pytestmark = pytest.mark.usefixtures("model_by_name")
 
-sys.path.insert(0, str(EXERCISES))
+sys.path[:0] = [str(EXERCISES), str(ROOT / "tools")]
 check = importlib.import_module("check")
+quote = importlib.import_module("quote")
 
 ALL_EXERCISES = [(page, name) for page in check.PAGES for name in check.checks_of(page)]
 
@@ -37,6 +38,38 @@ def test_python(page: Path) -> None:
     assert differences == ""
 
 
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_what_is_quoted_is_current(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == quote.quoted(text), "make quotes"
+
+
+def test_a_quotation_is_found_and_replaced() -> None:
+    page = "Before.\n\n<!-- quote tests/changed.py {} -->\nold\n<!-- end of quote -->\n\nAfter.\n"
+    changed = (ROOT / "tests" / "changed.py").read_text(encoding="utf-8")
+    names = re.findall(r"^def (\w+)", changed, re.MULTILINE)
+    for name in names:
+        new = quote.quoted(page.format(name))
+        assert new.startswith(f"Before.\n\n<!-- quote tests/changed.py {name} -->\n```python\n")
+        assert f"def {name}(" in new
+        assert new.endswith("```\n<!-- end of quote -->\n\nAfter.\n")
+        assert "old" not in new.partition("def ")[0]
+        assert quote.quoted(new) == new
+    assert names
+    with pytest.raises(LookupError, match=r"tests/changed.py has no nothing"):
+        quote.quoted(page.format("nothing"))
+    with pytest.raises(LookupError, match=r"nowhere.py"):
+        quote.quoted(page.format("x").replace("tests/changed.py", "nowhere.py"))
+    with pytest.raises(ValueError, match="end of quote"):
+        quote.quoted(page.format(names[0]).replace("<!-- end of quote -->", ""))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_no_line_of_code_is_wider_than_the_site(page: Path) -> None:
+    code = "\n".join(text for _, text in pages.blocks(page))
+    assert [line for line in code.splitlines() if len(line) > 110] == []
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("[1-9]-*.md")), ids=lambda page: page.name)
 def test_a_page_of_the_course_has_all_its_parts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
@@ -46,7 +79,7 @@ def test_a_page_of_the_course_has_all_its_parts(page: Path) -> None:
         "**You need:**",
         "**After it you can:**",
         ">>> ",
-        "```{literalinclude}",
+        "<!-- quote ",
         "## Exercises",
         f"check.py {number}",
     ):

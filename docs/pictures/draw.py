@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigte import Embedder
+from minigte.arrays import Float32
 from minigte.explain import Trace
 from minigte.reference import ops
 
@@ -219,6 +220,53 @@ def pairs() -> Figure:
         for j, part in enumerate(row):
             ax.text(j, i, f"{part:.3f}", ha="center", va="center", color="white" if part > 0.034 else "black")
     ax.set_title(f"together {similarity.score:.4f}", fontsize=10)
+    return figure
+
+
+def way() -> Figure:
+    """The whole way: tokens and ids, the rows between layers, the vector, its cosine to another."""
+    embedder, trace = _run(QUESTION)
+    width, height, shown = 8.5, 4.2, 24  # inches, and how many of the 384 components
+    figure = plt.figure(figsize=(width, height), layout="none")
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set(xlim=(0, width), ylim=(0, height))
+    page.axis("off")
+
+    def strip(rows: Float32, left: float, bottom: float, tall: float) -> None:
+        axes = figure.add_axes((left / width, bottom / height, 1.35 / width, tall / height))
+        axes.imshow(np.atleast_2d(rows)[:, :shown], cmap="PuOr", vmin=-1.2, vmax=1.2, aspect="auto")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+
+    page.text(0.1, 3.98, QUESTION, fontsize=12, fontweight="bold", va="center")
+    for row, (token, token_id) in enumerate(zip(trace.tokens, trace.input_ids, strict=True)):
+        y = 3.4 - (row + 0.5) * 2.1 / len(trace.tokens)
+        page.text(0.1, y, token, fontsize=9.5, va="center")
+        page.text(1.3, y, str(token_id), fontsize=9.5, va="center", ha="right", color=GREY)
+    stages = (
+        ("embeddings", trace.embeddings.LayerNorm),
+        ("after layer 0", trace.layers[0].output.LayerNorm),
+        ("after layer 5", trace.layers[5].output.LayerNorm),
+        ("after layer 11", trace.layers[11].output.LayerNorm),
+    )
+    page.text(0.1, 3.56, "tokens", fontsize=9.5, color=BLUE)
+    page.text(1.3, 3.56, "ids", fontsize=9.5, color=BLUE, ha="right")
+    for column, (name, rows) in enumerate(stages):
+        left = 1.75 + 1.75 * column
+        strip(rows, left, 1.3, 2.1)
+        page.text(left, 3.56, name, fontsize=9.5, color=BLUE)
+        _arrow(page, left - 0.32, 2.35, left - 0.06, 2.35)
+    for x in (5.0, 6.75):  # the layers between those that are drawn
+        page.text(x, 2.45, "…", ha="center", fontsize=12, color=GREY)
+    vector, other = trace.vector, embedder.encode(ANSWER)
+    unit = np.sqrt(len(vector)) / 2  # a vector of length 1, in the colours of the rows above
+    _arrow(page, 7.675, 1.24, 7.675, 0.74)
+    page.text(7.55, 1.0, "mean, length 1", fontsize=9.5, ha="right", va="center", color=BLUE)
+    strip(vector * unit, 7.0, 0.4, 0.28)
+    page.text(7.675, 0.2, "the text's vector", fontsize=9.5, ha="center", va="center", color=BLUE)
+    strip(other * unit, 3.5, 0.4, 0.28)
+    page.text(3.4, 0.54, ANSWER, fontsize=12, fontweight="bold", ha="right", va="center")
+    page.text(5.925, 0.54, f"cosine {vector @ other:.4f}", fontsize=12, ha="center", va="center")
     return figure
 
 
