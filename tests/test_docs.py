@@ -15,6 +15,8 @@ import pages
 import pytest
 from conftest import ROOT
 
+import minigte
+
 DOCS = ROOT / "docs"
 EXERCISES = DOCS / "exercises"
 
@@ -68,6 +70,30 @@ def test_a_quotation_is_found_and_replaced() -> None:
 def test_no_line_of_code_is_wider_than_the_site(page: Path) -> None:
     code = "\n".join(text for _, text in pages.blocks(page))
     assert [line for line in code.splitlines() if len(line) > 110] == []
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\.\. auto\w+:: minigte\.(\w+)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(minigte.__all__)
+    assert set(re.findall(r"minigte\.explain\.(\w+)", page)) == {"Trace", "SimilarityTrace"}
+
+
+def test_what_fewer_bits_cost_is_what_the_tables_show() -> None:
+    tables = (DOCS / "quality.md").read_text(encoding="utf-8").partition("## thenlper/gte-small")[2]
+    with_difference = (
+        r" ([\d.]+) \([+-][\d.]+\) \|"  # to the published score, which is not ours to compare with
+    )
+    rows = re.findall(
+        r"^\| .+ \| [\d.]+ \|" + 3 * with_difference + "$", tables.partition("\n## ")[0], re.MULTILINE
+    )
+    scores = [[float(score) for score in row] for row in rows]  # float32, bfloat16, int8 of each task
+    assert len(scores) > 5
+    largest = [max(abs(row[dtype] - row[0]) for row in scores) for dtype in (1, 2)]
+    page = " ".join((DOCS / "precision-and-speed.md").read_text(encoding="utf-8").split())
+    said = re.search(r"by at most ([\d.]+) points of 100, and int8 by at most ([\d.]+\d)", page)
+    assert said is not None
+    assert [f"{difference:.2f}" for difference in largest] == list(said.groups())
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("[1-9]-*.md")), ids=lambda page: page.name)

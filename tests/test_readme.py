@@ -1,4 +1,4 @@
-"""README.md, and docs/explain.md, are true: their Python and their commands run, and print what is shown."""
+"""README.md is true: its Python and its commands run, and print what is shown. And docs/'s commands."""
 
 import importlib
 import json
@@ -17,7 +17,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 pytestmark = pytest.mark.usefixtures("model_by_name")
 
 # Inside a test: the demo without the environment around it, and not these tests once more.
-STANDS_FOR = {"make demo": f"{sys.executable} {ROOT / 'examples' / 'demo.py'}", "make test": ":"}
+STANDS_FOR = {
+    "make demo": f"{sys.executable} {ROOT / 'examples' / 'demo.py'}",
+    "make test": ":",
+    "pip install .": ":",
+}
 
 
 def test_python():
@@ -26,7 +30,9 @@ def test_python():
     assert differences == ""
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 6), ("docs/explain.md", 2)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 6), ("docs/quick-start.md", 6), ("docs/explain.md", 2)]
+)
 def test_console(tmp_path, page, least):
     shown = "".join(block for kind, block in pages.blocks(ROOT / page) if kind == "console")
     commands = re.findall(r"^\$ (.*)$", shown, re.MULTILINE)
