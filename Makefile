@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs quotes messages pictures notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ messages:  ## list all messages of the package in tests/golden/messages.txt
 pictures: .venv-docs/installed  ## redraw the course's pictures
 	@.venv-docs/bin/python docs/pictures/draw.py
 
+examples: .venv-test/installed  ## run the scripts of examples/ and keep what they print
+	@.venv-test/bin/python tools/run_examples.py
+
 notebooks: .venv-notebooks/installed  ## execute the notebooks of examples/ and keep their outputs
 	@.venv-notebooks/bin/python tools/run_notebooks.py
 
@@ -84,7 +87,7 @@ clean:  ## remove the environments that the other targets made
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,examples]'
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml
