@@ -1,0 +1,34 @@
+"""The files that a forge reads: their make targets exist, and the version is this one."""
+
+from __future__ import annotations
+
+import re
+
+from conftest import ROOT
+
+import minigte
+
+
+def test_the_workflow_runs_targets_that_exist() -> None:
+    run = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    makefiles = [ROOT / "Makefile", ROOT / "bench" / "bench.mk"]
+    known = {
+        target
+        for path in makefiles
+        for target in re.findall(r"^([a-z-]+):(?!=)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    asked = re.findall(r"^ +- run: .*\bmake ([a-z-]+)", run, re.MULTILINE)
+    assert len(asked) > 5
+    assert set(asked) - known == set()
+
+
+def test_the_workflow_runs_all_that_continuous_integration_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    for command in re.findall(r"^make .+$", script, re.MULTILINE):
+        assert command in workflow, command
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {minigte.__version__}\n" in citation
