@@ -38,8 +38,13 @@ class Backend(Protocol):
     def instructions(self) -> str:
         """What multiplies the matrices, in words."""
 
-    def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
-        """Yield each batch with its last hidden state, (N, D) float32."""
+    def last_hidden_states(
+        self, batches: Iterable[Batch], *, alone: bool = False
+    ) -> Iterator[tuple[Batch, Float32]]:
+        """Yield each batch with its last hidden state, (N, D) float32.
+
+        ``alone``: in the calling thread alone, where the backend has threads of its own.
+        """
 
 
 class NumPyBackend:
@@ -55,8 +60,10 @@ class NumPyBackend:
         self._config = config.encoder
         self._weights = weights
 
-    def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
-        """Yield each batch with its last hidden state, (N, D) float32."""
+    def last_hidden_states(
+        self, batches: Iterable[Batch], *, alone: bool = False
+    ) -> Iterator[tuple[Batch, Float32]]:
+        """Yield each batch with its last hidden state, (N, D) float32; BLAS has its threads in any case."""
         for batch in batches:
             with np.errstate(all="ignore"):  # the Embedder looks for infinities and NaN in the end
                 hidden = self._forward(self._config, self._weights, batch.input_ids, batch.offsets)

@@ -54,6 +54,27 @@ class OutOfMemoryError(MinigteError, MemoryError):
     """The process may not use as much memory as the model needs; found out before it is loaded."""
 
 
+class OverloadedError(MinigteError):
+    """More was asked for than can be computed in time; ``retry_after`` seconds later there may be room."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        """Keep how many seconds the caller had better wait."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QueueFullError(OverloadedError):
+    """The request was refused when it came, because too much was waiting."""
+
+
+class QueueTimeoutError(OverloadedError):
+    """The request has waited for as long as one may, and nothing of it has been computed."""
+
+
+class ClosedError(MinigteError):
+    """What was to compute the texts has been closed."""
+
+
 class TruncationWarning(UserWarning):
     """Texts were cut to the model's maximal length."""
 

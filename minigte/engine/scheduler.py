@@ -65,18 +65,22 @@ class Engine:
         """Which instructions the matrix products run on, for example "avx512 + vnni"."""
         return LEVEL.instructions(self.dtype)
 
-    def last_hidden_states(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, Float32]]:
+    def last_hidden_states(
+        self, batches: Iterable[Batch], *, alone: bool = False
+    ) -> Iterator[tuple[Batch, Float32]]:
         """Yield each batch with its (N, D) float32 last hidden state, in the order given.
 
         Many texts are shared out among the threads, this one included; where there are fewer units of work
-        than threads, all threads compute each unit together. The bits of a text's rows depend on neither.
+        than threads, all threads compute each unit together. With ``alone`` this thread does all of it, for
+        a caller who has threads of its own. The bits of a text's rows depend on none of this.
         """
+        threads = 1 if alone else self.threads
         stream = (unit for batch in batches for unit in self._units(batch))
-        ahead = list(itertools.islice(stream, self.threads))
+        ahead = list(itertools.islice(stream, threads))
         units = itertools.chain(ahead, stream)
-        if self.threads == 1 or len(ahead) < self.threads:
+        if threads == 1 or len(ahead) < threads:
             for unit in units:
-                self._run(unit, self.threads)
+                self._run(unit, threads)
                 if unit.completes is not None:
                     yield unit.completes
             return

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from minigte.models.batch import Batch
 
 
-def pack(texts: Sequence[Sequence[int]], *, max_texts: int, max_tokens: int) -> Iterator[Batch]:
+def pack(
+    texts: Sequence[Sequence[int] | npt.NDArray[np.int32]], *, max_texts: int, max_tokens: int
+) -> Iterator[Batch]:
     """Pack texts (each a list of token ids) into batches, longest first.
 
     A batch holds at most ``max_texts`` texts and at most ``max_tokens`` tokens, but always at least one

@@ -1,0 +1,169 @@
+"""An Embedder for asyncio: the texts of all callers are computed together, and no call blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minigte.arrays import Float32
+from minigte.batching.batcher import Batcher, Observer
+from minigte.embedder import Embedder, _with_prompt
+from minigte.tokenizing.texts import as_list
+from minigte.tokenizing.tokenizer import Tokenized, cut_warning
+from minigte.vectors.pooling import normalize
+from minigte.vectors.quantization import quantize_embeddings
+
+# Characters. A text of so many has its tokens in the time that handing it to another thread takes; longer
+# ones are handed over, so many at a time, so that the tokens of a long request hold up nobody.
+AT_ONCE = 1_000
+SLICE = 16_000
+
+
+class AsyncEmbedder:
+    """Serves an Embedder to many coroutines; a text's vector has the bits that ``Embedder.encode`` gives it.
+
+    Texts that wait are packed together, whoever sent them. A long call never delays a short one by more than
+    one unit of work (some 256 tokens, or one text), and a call that finds nothing else to do is computed at
+    once. A call that is cancelled gives up its place.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        *,
+        max_queue_tokens: int | None = None,
+        max_queue_seconds: float | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """Serve ``embedder``, which can go on being used directly too.
+
+        ``max_queue_tokens``: raise QueueFullError from a call that would make more tokens than this wait,
+        unless nothing waits. ``max_queue_seconds``: raise it also from a call that would wait for longer,
+        and QueueTimeoutError from one that has waited for so long. None is no limit.
+        ``observer``: is told of every unit that is computed; see ``batching.batcher.Observer``.
+        """
+        self.embedder = embedder
+        self.batcher = Batcher(
+            embedder,
+            max_queue_tokens=max_queue_tokens,
+            max_queue_seconds=max_queue_seconds,
+            observer=observer,
+        )
+        self._tokenizing = ThreadPoolExecutor(2, "minigte tokenizer")
+
+    def __repr__(self) -> str:
+        return f"AsyncEmbedder({self.embedder!r})"
+
+    async def __aenter__(self) -> AsyncEmbedder:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """End the threads. Calls that wait raise ClosedError, as new ones do; it may be called twice."""
+        self.batcher.close()
+        self._tokenizing.shutdown(cancel_futures=True)
+
+    async def encode(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        *,
+        output_value: str = "sentence_embedding",
+        precision: str = "float32",
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        truncation: str = "warn",
+    ) -> Any:
+        """Embed texts: what ``Embedder.encode`` gives for these arguments, bit for bit.
+
+        Raises what that raises, and QueueFullError, QueueTimeoutError and ClosedError.
+        """
+        embedder = self.embedder
+        options: dict[str, Any] = {
+            "output_value": output_value,
+            "precision": precision,
+            "truncate_dim": truncate_dim,
+        }
+        embedder.encode([], prompt_name, prompt, truncation=truncation, **options)  # checks them all
+        texts = as_list(sentences)
+        prefix = embedder._prompt(prompt_name, prompt)
+        tokenized = await self.tokenize(texts, prefix=prefix, refuse_long=truncation == "error")
+        cut = sum(text.is_cut for text in tokenized)
+        if cut and truncation == "warn":
+            warnings.warn(cut_warning(cut, len(texts), embedder.max_seq_length), stacklevel=2)
+        input_ids = [text.input_ids for text in tokenized]
+        if output_value == "token_embeddings":
+            rows = await self.token_embeddings(input_ids)
+            return rows[0] if isinstance(sentences, str) else rows
+        vectors = await self.vectors(
+            input_ids, truncate_dim=truncate_dim, normalize_embeddings=normalize_embeddings
+        )
+        return quantize_embeddings(vectors[0] if isinstance(sentences, str) else vectors, precision)
+
+    async def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """``encode`` as ``Embedder.encode_query`` does."""
+        return await self.encode(sentences, **_with_prompt("query", options))
+
+    async def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
+        """``encode`` as ``Embedder.encode_document`` does."""
+        return await self.encode(sentences, **_with_prompt("document", options))
+
+    async def tokenize(
+        self, texts: Sequence[str], *, prefix: str = "", refuse_long: bool = False
+    ) -> list[Tokenized]:
+        """The token ids of texts, cut to ``max_seq_length``; long texts are read in another thread.
+
+        Raises InputError, and with ``refuse_long`` InputTooLongError in place of cutting.
+        """
+        tokenizer = self.embedder.tokenizer
+        loop = asyncio.get_running_loop()
+        tokenized: list[Tokenized] = []
+        while len(tokenized) < len(texts):
+            start = stop = len(tokenized)
+            characters = 0
+            while stop < len(texts) and characters < SLICE:
+                characters += len(prefix) + len(texts[stop]) if isinstance(texts[stop], str) else 1
+                stop += 1
+
+            def read(part: Sequence[str] = texts[start:stop], start: int = start) -> list[Tokenized]:
+                return tokenizer.tokenize(part, prefix=prefix, start=start, refuse_long=refuse_long)
+
+            at_once = stop == len(texts) and characters <= AT_ONCE
+            tokenized += read() if at_once else await loop.run_in_executor(self._tokenizing, read)
+        return tokenized
+
+    async def vectors(
+        self,
+        input_ids: Sequence[Sequence[int]],
+        *,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = False,
+    ) -> Float32:
+        """The vectors (B, D) of B texts that are given as token ids, each (T,) with its special tokens."""
+        dim = truncate_dim or self.embedder.truncate_dim
+        rows = await self.batcher.run(_arrays(input_ids))
+        if not rows:
+            return np.empty((0, dim or self.embedder.embedding_dimension), np.float32)
+        vectors = np.stack(rows)[:, :dim]  # (B, dim)
+        return normalize(vectors) if normalize_embeddings else vectors
+
+    async def token_embeddings(self, input_ids: Sequence[Sequence[int]]) -> list[Float32]:
+        """The last hidden state (T, D) of each text that is given as token ids (T,)."""
+        return await self.batcher.run(_arrays(input_ids), token_embeddings=True)
+
+
+def _arrays(input_ids: Sequence[Sequence[int]]) -> list[npt.NDArray[np.int32]]:
+    """A tenth of the memory that lists take while they wait."""
+    return [np.array(ids, np.int32) for ids in input_ids]
