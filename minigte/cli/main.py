@@ -35,6 +35,7 @@ from minigte.cli.records import (
     read_records,
 )
 from minigte.cli.resumable import Unfinished
+from minigte.cli.serve import serve
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MinigteError, MissingDependencyError, ModelNotFoundError, OutputError
 from minigte.loading.hashes import model_sha256, sha256_of
@@ -591,6 +592,9 @@ def info(as_json: bool, **model_options: Any) -> None:
         elif isinstance(value, dict):
             value = ", ".join(f"{key}={prompt!r}" for key, prompt in value.items()) or "none"
         click.echo(f"{name + ':':<21}{value}")
+
+
+cli.add_command(serve)
 
 
 def _refuse_two_prompts(prompt: str | None, prompt_name: str | None) -> None:

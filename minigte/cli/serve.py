@@ -1,0 +1,197 @@
+"""``minigte serve``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minigte.backend import BACKENDS, DTYPES
+from minigte.embedder import Embedder
+from minigte.errors import InputError, MissingDependencyError
+from minigte.loading.sources import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from minigte.server.service import Service
+
+KEYS_VARIABLE = "MINIGTE_API_KEYS"
+
+
+@click.command(
+    short_help="Answer the clients of OpenAI, TEI, Ollama and Cohere over HTTP.",
+    epilog="\b\nExamples:\n"
+    "  minigte serve\n"
+    "  minigte serve --model thenlper/gte-small --alias text-embedding-3-small=thenlper/gte-small\n"
+    "  minigte serve --host 0.0.0.0 --dtype int8 --api-key-file keys.txt --log-format json",
+)
+@click.option(
+    "--model",
+    "names",
+    multiple=True,
+    help="A model folder, or a model's name; several are served by name.  "
+    f"[env var: MINIGTE_MODEL; default: {DEFAULT_MODEL}]",
+)
+@click.option("--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="A further name of a model.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 is any free one."
+)
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What computes; auto is the fastest that works.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Of each worker; by default the workers share all there are.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes; they share the weights.",
+)
+@click.option(
+    "--api-key",
+    "api_keys",
+    multiple=True,
+    help=f"A key to want of clients; better in a file, or in {KEYS_VARIABLE}, which other users cannot see.",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(dir_okay=False),
+    help="A file with a key on each line to want of clients.",
+)
+@click.option("--max-body-bytes", type=click.IntRange(min=1), default=8 << 20, show_default=True)
+@click.option(
+    "--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Of a request."
+)
+@click.option(
+    "--max-queue-tokens",
+    type=click.IntRange(min=1),
+    default=1_000_000,
+    show_default=True,
+    help="That wait; a request that would make it more gets 429.",
+)
+@click.option(
+    "--max-queue-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="To wait; a request that would have to wait for longer gets 429.",
+)
+@click.option("--max-connections", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option(
+    "--cl100k-base",
+    type=click.Path(dir_okay=False),
+    help="OpenAI's cl100k_base.tiktoken, to read token ids sent under the names of its models.",
+)
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="On stderr."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="info has a line for each request.",
+)
+@click.option("--cache-folder", type=click.Path(file_okay=False), help="Where downloads are kept.")
+@click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network.")
+def serve(
+    names: tuple[str, ...],
+    aliases: tuple[str, ...],
+    host: str,
+    port: int,
+    workers: int,
+    api_keys: tuple[str, ...],
+    api_key_file: str | None,
+    cl100k_base: str | None,
+    log_format: str,
+    log_level: str,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Answer over HTTP what clients of OpenAI, text-embeddings-inference, Ollama and Cohere ask.
+
+    They need another base URL and nothing else. Stops at SIGTERM or Ctrl-C, when it has answered what has
+    come in.
+    """
+    # One text has its tokens soonest in the thread that asks, and a pool of threads would not survive a fork.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        from minigte.server import logs, run
+        from minigte.server.limits import Limits
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"minigte serve needs {error.name}: pip install 'minigte[serve]'"
+        ) from None
+    from minigte.runtime.resources import usable_cores
+
+    logs.set_up(log_format, log_level)
+    if workers > 1 and not hasattr(os, "fork"):
+        raise InputError("--workers needs fork, which this system has not: leave it out")
+    limits = Limits(**{name: options.pop(name) for name in [*options] if name.startswith("max_")})
+    keys = _keys(api_keys, api_key_file)
+    meant = dict(_alias(alias) for alias in aliases)
+    listening = run.listen(host, port)  # before the models are loaded, so that a port in use is said at once
+    if threads is None and workers > 1:
+        threads = max(1, usable_cores() // workers)
+    if options["backend"] == "numpy":
+        threads = None
+    embedders: dict[str, Embedder] = {}
+    for name in names or (os.environ.get("MINIGTE_MODEL") or DEFAULT_MODEL,):
+        embedder = Embedder(name, threads=threads, **options)
+        served = _served_name(name)
+        if served in embedders:
+            raise InputError(f"two models would be served as {served!r}: give their folders different names")
+        embedders[served] = embedder
+
+    def make_app() -> Service:
+        from minigte.server.app import create_app
+        from minigte.server.tokens import Cl100k
+
+        cl100k = None if cl100k_base is None else Cl100k(Path(cl100k_base))
+        return create_app(embedders, aliases=meant, api_keys=keys, limits=limits, cl100k=cl100k)
+
+    logs.event("models loaded", models=",".join(embedders), dtype=options["dtype"], url=run.url_of(listening))
+    raise SystemExit(run.serve(make_app, listening, limits, workers))
+
+
+def _served_name(name: str) -> str:
+    """A folder is served under its own name, without the path to it; anything else as it was given."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.is_dir() else name
+
+
+def _alias(alias: str) -> tuple[str, str]:
+    name, equals, model = alias.partition("=")
+    if not (name and equals and model):
+        raise InputError(
+            f"--alias {alias!r} must be ALIAS=NAME, as in text-embedding-3-small={DEFAULT_MODEL}"
+        )
+    return name, model
+
+
+def _keys(api_keys: tuple[str, ...], api_key_file: str | None) -> list[str]:
+    """The keys of all three places. Raises InputError, which shows none of them."""
+    keys = [*api_keys, *os.environ.get(KEYS_VARIABLE, "").split()]
+    if api_key_file is not None:
+        try:
+            found = Path(api_key_file).read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise InputError(f"cannot read the keys in {api_key_file}: {reason}") from None
+        if not found:  # a server that was meant to be closed must not be open
+            raise InputError(f"{api_key_file} holds no key: write one on each line, or leave the option out")
+        keys += found
+    if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in keys):
+        raise InputError("an API key must be of ASCII letters, digits and signs, without blanks")
+    return keys

@@ -1,0 +1,73 @@
+"""uvicorn's HTTP/1.1 protocol with the bounds that it leaves to others.
+
+uvicorn and llhttp parse, frame and refuse what is malformed. What they do not bound is how large and how slow
+headers may be, and how long a client may take to read its answer: each would hold memory for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from minigte.server.limits import HEADER_BYTES, HEADER_SECONDS
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None  # for the headers that are awaited
+        self._header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Await the first headers."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Await nothing more."""
+        self._await_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; refuse headers that are too large, whether they end with this or not."""
+        if self._deadline is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._deadline is not None and self._header_bytes > HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        """Await the rest of the headers."""
+        super().on_message_begin()
+        if self._deadline is None:
+            self._await_headers()
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, and await no headers until the next."""
+        self._await_nothing()
+        super().on_headers_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection; where its client has not read its answer, without waiting until it does."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _await_headers(self) -> None:
+        self._header_bytes = 0
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._refuse, b"408 Request Timeout")
+
+    def _await_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: bytes) -> None:
+        self._await_nothing()
+        if not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
+            self.transport.close()
