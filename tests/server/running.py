@@ -57,9 +57,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*options: str, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start a server with these options on a free port; it is ended with the block, if it still runs."""
-    command = [sys.executable, "-m", "minigte", "serve", "--port", "0", "--log-format", "json", *options]
+def running(
+    *options: str, environment: dict[str, str] | None = None, program: str | None = None
+) -> Iterator[Running]:
+    """Start a server with these options on a free port; it is ended with the block, if it still runs.
+
+    ``program`` is run in the place of ``python -m minigte``.
+    """
+    start = ["-m", "minigte"] if program is None else ["-c", program]
+    command = [sys.executable, *start, "serve", "--port", "0", "--log-format", "json", *options]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINIGTE_")}
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**inherited, **(environment or {})}
