@@ -18,6 +18,7 @@ from minigte.loading.sources import find_model
 ROOT = Path(__file__).resolve().parent.parent
 PARITY = ROOT / "tests" / "parity"
 RESTRICTED = ROOT / "tests" / "restricted"
+CLIENTS = ROOT / "tests" / "clients"
 SHARED_MODEL = ROOT.parent / "shared" / "models" / "gte-small"
 
 hypothesis.settings.register_profile("minigte", deadline=None, derandomize=True)
@@ -33,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """tests/parity needs torch, tests/restricted needs root: they run only when they are asked for."""
-    if collection_path not in (PARITY, RESTRICTED):
+    """Parity needs torch, restricted root, clients other packages: they run only when they are asked for."""
+    if collection_path not in (PARITY, RESTRICTED, CLIENTS):
         return None
     arguments = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
     return None if any(path.is_relative_to(collection_path) for path in arguments) else True

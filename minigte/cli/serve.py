@@ -168,7 +168,10 @@ def serve(
 def _served_name(name: str) -> str:
     """A folder is served under its own name, without the path to it; anything else as it was given."""
     path = Path(name).expanduser()
-    return path.resolve().name if path.is_dir() else name
+    if not path.is_dir():
+        return name
+    last = path.absolute().name  # of a link, not of what it leads to
+    return path.resolve().name if last in ("", "..") else last
 
 
 def _alias(alias: str) -> tuple[str, str]:
