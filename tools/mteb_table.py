@@ -340,8 +340,8 @@ def write_results(model: str, results: Results) -> None:
     order = {name: i for i, name in enumerate(TASKS)}
     results = dict(sorted(results.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    with replacing(results_path(model)) as path:
-        path.write_text(json.dumps({"model": model, "results": results}, indent=1) + "\n", encoding="utf-8")
+    with replacing(results_path(model)) as file:
+        file.write((json.dumps({"model": model, "results": results}, indent=1) + "\n").encode())
 
 
 def plan(models: Sequence[str], tasks: Sequence[str], runs: Sequence[str]) -> Iterator[tuple[str, str, str]]:
@@ -498,8 +498,8 @@ def write_page() -> None:
     sections = [section(model, results) for model in PUBLISHED if (results := read_results(model))]
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    with replacing(PAGE) as path:
-        path.write_text("\n\n".join([f"{before}{BEGIN}", *sections, f"{END}{after}"]), encoding="utf-8")
+    with replacing(PAGE) as file:
+        file.write("\n\n".join([f"{before}{BEGIN}", *sections, f"{END}{after}"]).encode())
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

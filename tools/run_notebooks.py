@@ -98,13 +98,13 @@ def main(paths: list[str]) -> None:
     for path in [Path(name).resolve() for name in paths] or sorted(EXAMPLES.glob("*.ipynb")):
         print(f"{path.name} ...", file=sys.stderr)
         notebook = execute(path)
-        with replacing(path) as temporary:
-            temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        with replacing(path) as file:
+            file.write(f"{nbformat.writes(notebook)}\n".encode())
         for cell in notebook.cells:
             if "picture" in cell.metadata.get("tags", []):
                 [png] = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-                with replacing(EXAMPLES / "pictures" / f"{path.stem}.png") as temporary:
-                    temporary.write_bytes(base64.b64decode(png))
+                with replacing(EXAMPLES / "pictures" / f"{path.stem}.png") as file:
+                    file.write(base64.b64decode(png))
 
 
 if __name__ == "__main__":

@@ -1,42 +1,28 @@
-"""Texts with their ids from files, and vectors with their ids to files; one record at a time.
+"""Records of each format from an open file, one at a time: JSON lines, CSV and TSV, Parquet.
 
-Input: lines, JSONL, CSV, TSV, Parquet, also packed by gzip. Output: JSONL, .npy, Parquet. Nothing is
-held but the records on their way, so files may be larger than memory. Parquet needs the ``pyarrow`` package.
+What cannot be kept exactly is refused with its line or row.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
+import functools
 import io
+import itertools
 import json
+import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-import numpy as np
-import numpy.typing as npt
-
-from minigte.errors import InputError, MissingDependencyError
+from minigte.cli.formats import require_pyarrow
+from minigte.cli.ids import plain
+from minigte.errors import InputError
 from minigte.tokenizing.texts import check_unicode
 
-Vectors = npt.NDArray[Any]
+TEXT_COLUMN, ID_COLUMN = "text", "id"  # where the caller names no others
 
-INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
-OUTPUT_FORMATS = ("jsonl", "npy", "parquet")
-SUFFIXES = {
-    ".txt": "lines",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",  # neither read nor written, and as lines its brackets and keys would be texts
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".npy": "npy",
-}
-
-GZIP = ".gz"  # after a suffix of an input: the file is unpacked while it is read
 READ_ERRORS = (OSError, EOFError, zlib.error)  # the last two of a file that gzip has not made whole
 
 # A field of a CSV file is a whole document; the csv module's own limit is 128 KiB.
@@ -46,254 +32,232 @@ CSV_FIELD_LIMIT = 2**31 - 1
 class Record(NamedTuple):
     """One text of a file."""
 
-    id: Any  # the id column's value, or else the record's number, from 0
+    id: Any  # the id column's value (see ``ids``), or else the record's number, from 0
     text: str
 
 
-def format_of(path: str, formats: Sequence[str], what: str) -> str:
-    """The format that a file name's suffix stands for. Raises InputError where it stands for none of them."""
-    name = path.lower()
-    found = SUFFIXES.get(Path(name.removesuffix(GZIP) if what == "input" else name).suffix)
-    if found is not None and found in formats:
-        return found
-    if what == "input" and found is None:
-        return "lines"
-    raise InputError(
-        f"cannot tell the {what} format of {path!r}: give --{what}-format, one of {', '.join(formats)}"
-    )
+class Columns(NamedTuple):
+    """Which columns of a table, or keys of a JSON object, hold the texts and the ids; None is the default."""
+
+    text: str | None = None
+    id: str | None = None
 
 
-def read_records(
-    file: BinaryIO, name: str, file_format: str, column: str = "text", id_column: str = "id"
-) -> Iterator[Record]:
-    r"""Read records from an open file; ``name`` is what errors call it.
-
-    ``column`` and ``id_column`` name a JSON object's keys or a table's columns; a record without the id
-    column is called by its number, from 0. A JSONL line may also be a string alone. Of lines, a line end
-    is "\n" or "\r\n"; an empty line is an empty text. Raises InputError, which names the line.
-    """
-    if file_format == "parquet":
-        yield from _read_parquet(file, name, column, id_column)
-        return
-    lines = _decoded_lines(file, name)
-    if file_format == "lines":
-        for number, line in enumerate(lines):
-            yield Record(number, line.removesuffix("\n").removesuffix("\r"))
-    elif file_format == "jsonl":
-        yield from _read_jsonl(lines, name, column, id_column)
-    else:
-        yield from _read_csv(lines, name, "\t" if file_format == "tsv" else ",", column, id_column)
+# JSON lines
 
 
-def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """UTF-8 lines, each with its line end; a byte order mark at the start is dropped."""
-    number = 0
-    try:
-        for number, line in enumerate(file, 1):
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{name}, line {number}: not UTF-8 ({error.reason} at byte {error.start}): convert it with iconv"
-        ) from None
-    except READ_ERRORS as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {name} after line {number}: {reason}") from None
+class _Number(str):
+    """The spelling of a JSON number with a fraction or an exponent, which a float might not hold exactly."""
+
+    __slots__ = ()
 
 
-def _read_jsonl(lines: Iterable[str], name: str, column: str, id_column: str) -> Iterator[Record]:
-    number = 0
+class _RepeatedKeyError(ValueError):
+    """An object has a key twice, and which of its values is meant nobody knows."""
+
+
+def read_jsonl(lines: Iterable[str], name: str, columns: Columns) -> Iterator[Record]:
+    """Read JSON lines, of which each is an object or a text alone; blank lines are none."""
+    text_key, id_key = columns.text or TEXT_COLUMN, columns.id or ID_COLUMN
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            for key in (text_key, id_key):
+                if sum(key == other for other, _ in pairs) > 1:
+                    raise _RepeatedKeyError(key)
+        return value
+
+    decoder = json.JSONDecoder(object_pairs_hook=as_object, parse_float=_Number)
+    have_ids = True if columns.id else None  # until the first record shows whether they do
+    numbers = itertools.count()
     for line_number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{name}, line {line_number}"
         try:
-            value = json.loads(line)
+            value = decoder.decode(line)
+        except _RepeatedKeyError as error:
+            raise InputError(f"{where}: the key {str(error)!r} stands there twice") from None
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error})") from None
-        if isinstance(value, dict):
-            if column not in value:
-                raise InputError(
-                    f"{where}: no key {column!r} (keys: {', '.join(value)}): name it with --column"
-                )
-            record = Record(value.get(id_column, number), value[column])
-        else:
-            record = Record(number, value)
-        if not isinstance(record.text, str):
-            raise InputError(f"{where}: {column!r} is not a text but {json.dumps(record.text)[:60]}")
-        check_unicode(record.text, where)  # JSON can spell lone surrogates
-        yield record
-        number += 1
-
-
-def _read_csv(
-    lines: Iterable[str], name: str, delimiter: str, column: str, id_column: str
-) -> Iterator[Record]:
-    csv.field_size_limit(CSV_FIELD_LIMIT)
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    try:
-        fields = reader.fieldnames or []
-        if column not in fields:
             raise InputError(
-                f"{name} has no column {column!r} (columns: {', '.join(fields)}): name it with --column"
+                f"{where}: not JSON ({error}): write one object a line, or give --input-format lines to "
+                "embed each line as it is"
+            ) from None
+        if isinstance(value, list):
+            raise InputError(
+                f"{where}: a JSON array: write its members a line each, as jq -c '.[]' does, or give "
+                "--input-format lines to embed each line as it is"
             )
-        for number, row in enumerate(reader):
-            if row[column] is None:
-                raise InputError(f"{name}, line {reader.line_num}: too few fields, no {column!r}")
-            yield Record(row.get(id_column, number), row[column])
-    except csv.Error as error:
-        raise InputError(f"{name}, after line {reader.line_num}: {error}") from None
+        keys = value if isinstance(value, dict) else {} if columns.text else {text_key: value}
+        if text_key not in keys:
+            _refuse_column(f"{where}:", "key", text_key, keys, "--column")
+        text = keys[text_key]
+        if type(text) is not str:
+            spelled = text if isinstance(text, _Number) else json.dumps(text)
+            raise InputError(f"{where}: {text_key!r} is not a text but {spelled[:60]}")
+        check_unicode(text, where)  # JSON can spell lone surrogates
+        if have_ids is None:
+            have_ids = id_key in keys
+        if have_ids != (id_key in keys):
+            if have_ids and columns.id:
+                _refuse_column(f"{where}:", "key", id_key, keys, "--id-column")
+            has, have = ("no", "have one") if have_ids else ("a", "have none")
+            raise InputError(
+                f"{where} has {has} key {id_key!r}, and the lines before it {have}: give every record an id, "
+                "or none, or name another key with --id-column"
+            )
+        number = next(numbers)
+        yield Record(_checked_id(keys[id_key], where) if have_ids else number, text)
 
 
-def _read_parquet(file: BinaryIO, name: str, column: str, id_column: str) -> Iterator[Record]:
-    pyarrow = _pyarrow()
+def _checked_id(value: Any, where: str) -> Any:
+    """An id as JSON gave it, a float where that is exactly what is spelled."""
+    if type(value) is _Number:
+        number = float(value)
+        if not math.isfinite(number) or Decimal(repr(number)) != Decimal(value):
+            raise InputError(f"{where}: no float64 is exactly the id {value}: write it as a text")
+        return number
+    if isinstance(value, float):  # NaN or Infinity, which only Python's JSON has
+        raise InputError(f"{where}: the id is {value}: give texts or numbers for ids")
+    if isinstance(value, (dict, list)):
+        raise InputError(f"{where}: the id is {json.dumps(value)[:60]}: give texts or numbers for ids")
+    if isinstance(value, str):
+        check_unicode(value, f"{where}: the id")
+    return value
+
+
+# Tables
+
+
+def _refuse_column(where: str, what: str, column: str, names: Iterable[str], option: str) -> NoReturn:
+    there = ", ".join(name if name == name.strip() else repr(name) for name in names) or "none"
+    raise InputError(f"{where} no {what} {column!r} ({what}s: {there}): name it with {option}")
+
+
+def _chosen_columns(
+    names: Sequence[str], name: str, columns: Columns, otherwise: str = ""
+) -> tuple[str, str | None]:
+    """The columns of the texts and of the ids, None where there are no ids.
+
+    Raises InputError, with ``otherwise`` as another way out.
+    """
+    text = columns.text or TEXT_COLUMN
+    if text not in names:
+        _refuse_column(f"{name} has", "column", text, names, f"--column{otherwise}")
+    if columns.id and columns.id not in names:
+        _refuse_column(f"{name} has", "column", columns.id, names, "--id-column")
+    ids = columns.id or ID_COLUMN
+    for column in (text, ids):
+        if names.count(column) > 1:
+            raise InputError(
+                f"{name} has {names.count(column)} columns {column!r}: rename them, or name another"
+            )
+    return text, ids if ids in names else None
+
+
+def read_table(lines: Iterable[str], name: str, file_format: str, columns: Columns) -> Iterator[Record]:
+    """Read CSV, or TSV, which has no way to put a tab or a line end into a field."""
+    csv.field_size_limit(CSV_FIELD_LIMIT)
+    if file_format == "csv":
+        reader = csv.reader(lines, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    separated = "commas" if file_format == "csv" else "tabs"
+    no_header = f", or put a header line first: it takes {separated} between the columns"
+    numbers = itertools.count()
+    header: list[str] = []
+    blank = line = 0
     try:
-        # The index is at the file's end, and in gzip's form each step back is a start from the beginning.
-        in_place = file.seekable() and not isinstance(file, gzip.GzipFile)
-        seekable = file if in_place else io.BytesIO(file.read())
+        for row in reader:
+            line = reader.line_num
+            where = f"{name}, line {line}"
+            if not row:
+                blank = blank or line
+                continue
+            fields = row if file_format == "csv" else [_unquoted(field) for field in row]
+            if not header:
+                header, blank = fields, 0
+                text_column, id_column = _chosen_columns(header, name, columns, no_header)
+                continue
+            if len(fields) != len(header):
+                much, what = ("few", "line ends") if len(fields) < len(header) else ("many", "commas")
+                way_out = (
+                    f"put a text with {what} in quotation marks"
+                    if file_format == "csv"
+                    else "texts with tabs or line ends need CSV"
+                )
+                raise InputError(
+                    f"{where}: too {much} fields, {len(fields)} where the header has {len(header)}: {way_out}"
+                )
+            if blank and len(header) == 1:
+                raise InputError(f'{name}, line {blank} is empty: write "" for an empty text, or remove it')
+            if file_format == "tsv" and len(header) == 1 and row[0].startswith('"') and row == fields:
+                raise InputError(f"{where}: a quotation mark opens and does not close: write CSV")
+            record = dict(zip(header, fields, strict=True))
+            number = next(numbers)
+            yield Record(number if id_column is None else record[id_column], record[text_column])
+    except csv.Error as error:
+        raise InputError(f"{name}, after line {line}: {error}: check the quotation marks there") from None
+    if not header:
+        _chosen_columns([], name, columns, no_header)
+
+
+def _unquoted(field: str) -> str:
+    """A field of a TSV, without the marks that spreadsheets put around it; a lone mark is a character."""
+    inner = field[1:-1].replace('""', "")
+    if len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner:
+        return field[1:-1].replace('""', '"')
+    return field
+
+
+# Parquet
+
+
+def read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Record]:
+    """Read a Parquet file; its ids are Arrow scalars."""
+    pyarrow = require_pyarrow()
+    numbers = itertools.count()
+    try:
+        # The index is at the file's end; what is packed or comes through a pipe is held as a whole.
+        seekable = file if file.seekable() else io.BytesIO(file.read())
         # Buffered: a row group may be the whole file, and is not to be held at once.
         table = pyarrow.parquet.ParquetFile(seekable, buffer_size=1 << 20, pre_buffer=False)
-        names = table.schema_arrow.names
-        if column not in names:
-            raise InputError(
-                f"{name} has no column {column!r} (columns: {', '.join(names)}): name it with --column"
-            )
-        columns = [column, id_column] if id_column in names else [column]
-        number = 0
-        for batch in table.iter_batches(batch_size=1024, columns=columns):
-            texts = batch.column(column).to_pylist()
-            ids = (
-                batch.column(id_column).to_pylist()
-                if id_column in names
-                else range(number, number + len(texts))
-            )
-            for record in map(Record, ids, texts):
-                if not isinstance(record.text, str):
-                    raise InputError(
-                        f"{name}, row {number}: {column!r} is not a text but {record.text!r:.60}"
-                    )
-                yield record
-                number += 1
+        schema = table.schema_arrow
+        text_column, id_column = _chosen_columns(schema.names, name, columns)
+        if id_column is not None:
+            _check_id_type(pyarrow.types, schema.field(id_column).type, f"{name}, column {id_column!r}")
+        wanted = list(dict.fromkeys([text_column, *([] if id_column is None else [id_column])]))
+        for batch in table.iter_batches(batch_size=1024, columns=wanted):
+            ids = itertools.repeat(None) if id_column is None else _decoded(batch.column(id_column))
+            for scalar, record_id in zip(batch.column(text_column), ids, strict=False):
+                number = next(numbers)
+                where = f"{name}, row {number}"
+                text = _value_of(scalar.as_py, where, text_column)
+                if not isinstance(text, str):
+                    raise InputError(f"{where}: {text_column!r} is not a text but {text!r:.60}")
+                if id_column is not None:
+                    _value_of(functools.partial(plain, record_id), where, id_column)
+                yield Record(number if id_column is None else record_id, text)
     except (*READ_ERRORS, pyarrow.ArrowException) as error:
         raise InputError(f"{name} is not a whole Parquet file ({error})") from error
 
 
-class Output(Protocol):
-    """A form of vectors with their ids: chunk by chunk to bytes, and the chunks to one file."""
-
-    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
-        """One chunk, (n, D) vectors."""
-
-    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
-        """Write a whole file of chunks that ``encode`` gave, one at a time; the file stays open."""
+def _check_id_type(types: Any, kind: Any, where: str) -> None:
+    """Raise InputError where ids of an Arrow type are neither texts, numbers, times nor bytes."""
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_nested(kind) or types.is_interval(kind):
+        raise InputError(f"{where} holds {kind}, which are no ids: name another with --id-column")
 
 
-def output_of(file_format: str, like: Vectors, first: bytes | None = None) -> Output:
-    """The form of this name, for vectors with the width and dtype of ``like``, (0, D).
-
-    ``first``: the first chunk of the same file, where another process has encoded it.
-    """
-    if file_format == "npy":
-        return _Npy(like)
-    if file_format == "parquet":
-        return _Parquet(like, first)
-    return _Jsonl()
+def _decoded(ids: Any) -> Any:
+    return ids.dictionary_decode() if hasattr(ids, "dictionary_decode") else ids
 
 
-class _Jsonl:
-    """One line a vector: {"id": ..., "embedding": [...]}, each number in its shortest exact spelling."""
-
-    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
-        lines = []
-        for record_id, vector in zip(ids, vectors, strict=True):
-            numbers = vector.tolist() if vector.dtype.kind in "iu" else [float(str(x)) for x in vector]
-            lines.append(json.dumps({"id": record_id, "embedding": numbers}, ensure_ascii=False, default=str))
-        return "".join(line + "\n" for line in lines).encode()
-
-    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-
-
-class _Npy:
-    """NumPy's own format, rows in the order of the input; the header is written again with the count."""
-
-    def __init__(self, like: Vectors) -> None:
-        self._dimension = like.shape[1]
-        self._dtype = like.dtype
-
-    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
-        return np.ascontiguousarray(vectors).tobytes()
-
-    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
-        if not file.seekable():
-            raise InputError(
-                "an .npy file begins with its length, so it cannot be written to a pipe: name a file"
-            )
-        self._write_header(file, 0)
-        size = 0
-        for chunk in chunks:
-            file.write(chunk)
-            size += len(chunk)
-        self._write_header(file, size // (self._dimension * self._dtype.itemsize))
-        file.flush()
-
-    def _write_header(self, file: BinaryIO, rows: int) -> None:
-        # NumPy pads the header so that the first axis can grow without moving what follows.
-        file.seek(0)
-        header = {
-            "descr": np.lib.format.dtype_to_descr(self._dtype),
-            "fortran_order": False,
-            "shape": (rows, self._dimension),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-
-
-class _Parquet:
-    """Two columns, ``id`` and ``embedding``, a list of fixed length; one row group a chunk.
-
-    A Parquet file ends with its index, so an encoded chunk is a stream in Arrow's own format.
-    """
-
-    def __init__(self, like: Vectors, first: bytes | None) -> None:
-        self._like = like
-        self._pyarrow = _pyarrow()
-        self._schema = None if first is None else self._pyarrow.ipc.open_stream(first).schema
-
-    def encode(self, ids: Sequence[Any], vectors: Vectors) -> bytes:
-        pa = self._pyarrow
-        values = pa.array(np.ascontiguousarray(vectors).ravel())
-        embedding = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
-        try:
-            id_array = pa.array(ids, None if self._schema is None else self._schema.field("id").type)
-        except pa.ArrowException:
-            raise InputError("ids of different types cannot share a Parquet column: write JSONL") from None
-        batch = pa.record_batch([id_array, embedding], names=["id", "embedding"])
-        self._schema = batch.schema
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
-            stream.write_batch(batch)
-        return bytes(sink.getvalue())
-
-    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
-        pa = self._pyarrow
-        writer = None
-        for chunk in chunks:
-            batch = pa.ipc.open_stream(chunk).read_next_batch()
-            writer = writer or pa.parquet.ParquetWriter(file, batch.schema)
-            writer.write_batch(batch)
-        if writer is None:  # no records at all: a table of no rows
-            self.write(file, [self.encode([], self._like)])
-        else:
-            writer.close()
-
-
-def _pyarrow() -> Any:
+def _value_of(read: Callable[[], Any], where: str, column: str) -> Any:
+    """What ``read`` gives. Raises InputError where that is a text that is not UTF-8; Arrow looks at none."""
     try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Parquet needs the pyarrow package: pip install 'minigte[parquet]'"
-        ) from error
-    return pyarrow
+        return read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: {column!r} is not UTF-8 ({error.reason} at byte {error.start})") from None

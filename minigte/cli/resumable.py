@@ -2,7 +2,7 @@
 
 ``OUTPUT.unfinished`` begins with MAGIC; frames follow, each a length, a sha256 and as many bytes. The first
 holds the options of the run as JSON. Each of the others holds one chunk: the sha256 of the records it was
-made from, and its vectors as ``records.Output.encode`` gives them. A frame is on the disk before the next is
+made from, and its vectors as ``outputs.Output.encode`` gives them. A frame is on the disk before the next is
 begun, so a kill or a power cut costs the chunk under way; a frame that is cut short or damaged does not match
 its sha256, and ends what is kept.
 
@@ -25,10 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from minigte.cli.ids import plain
 from minigte.cli.records import Record
 from minigte.embedder import CHUNK_TEXTS
 from minigte.errors import InputError, OutputError
-from minigte.runtime.replacing import replacing
+from minigte.runtime.replacing import followed, naming, replacing
 
 MAGIC = b"minigte unfinished 1\n"
 LENGTH_BYTES = 8
@@ -48,15 +49,17 @@ class Unfinished:
 
         Without ``resume``, raises InputError where chunks of an earlier run are kept.
         """
-        self.path = output.with_name(output.name + ".unfinished")
-        self.texts = 0  # how many are done and kept, known after ``start``
         self._output = output
+        # Of a link to the output it is beside the file, where it also locks out a run to that file's name.
+        self._target = followed(output)
+        self.path = self._target.with_name(self._target.name + ".unfinished")
+        self.texts = 0  # how many are done and kept, known after ``start``
         self._rest: list[bytes] = []  # the last chunk, if it is not a whole one
         self._finished = False
-        with self._naming_the_output():
+        with naming(self._output):
             self._file = self._open_locked()
         try:
-            with self._naming_the_output():
+            with naming(self._output):
                 self._file.seek(0)
                 if not MAGIC.startswith(self._file.read(len(MAGIC))):
                     raise InputError(f"{self.path} was not written by minigte: move it away")
@@ -83,7 +86,7 @@ class Unfinished:
         ``options`` is all that decides what the vectors are, each by the name that a user knows it by. Raises
         InputError where the kept chunks were made with other options, or from other records.
         """
-        with self._naming_the_output():
+        with naming(self._output):
             if self._holds_a_chunk():
                 self._read_past(options, records)
             else:
@@ -96,22 +99,22 @@ class Unfinished:
         if len(records) < CHUNK_TEXTS:
             self._rest = [chunk]
             return
-        with self._naming_the_output():
+        with naming(self._output):
             self._append(_digest(records) + chunk)
         self.texts += len(records)
 
     def first(self) -> bytes | None:
         """The first chunk that is kept."""
-        with self._naming_the_output():
+        with naming(self._output):
             return next(self._chunks(), None)
 
     def finish(self, write: Callable[[BinaryIO, Iterable[bytes]], None]) -> None:
         """Let ``write`` put the chunks into one file, give it the output's name, and keep them no longer."""
-        with self._naming_the_output():
+        with naming(self._output):
             # What a kill has left here; the lock says that nobody is writing it.
-            for leftover in self._output.parent.glob(f".{glob.escape(self._output.name)}.*.part"):
+            for leftover in self._target.parent.glob(f".{glob.escape(self._target.name)}.*.part"):
                 leftover.unlink()
-        with replacing(self._output) as temporary, temporary.open("wb") as file:
+        with replacing(self._output) as file:
             write(file, self._all_chunks())
         self._finished = True
 
@@ -204,22 +207,20 @@ class Unfinished:
     def _close(self, *, remove: bool) -> None:
         if sys.platform == "win32":
             self._file.close()  # an open file cannot be removed there
-        with self._naming_the_output():
+        with naming(self._output):
             if remove:  # while the lock is held, so that nobody has opened it anew
                 self.path.unlink(missing_ok=True)
         self._file.close()
 
-    @contextlib.contextmanager
-    def _naming_the_output(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(f"cannot write {self._output}: {error.strerror or error}") from error
-
 
 def _digest(records: Sequence[Record]) -> bytes:
     """The sha256 of records' ids and texts."""
-    return hashlib.sha256(json.dumps(records, default=str).encode()).digest()
+    return hashlib.sha256(json.dumps(records, default=_for_digest).encode()).digest()
+
+
+def _for_digest(record_id: Any) -> Any:
+    value = plain(record_id)
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _lock(file: BinaryIO) -> None:

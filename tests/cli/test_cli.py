@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,8 @@ class TestEmbed:
             with path.open("w", newline="") as file:
                 writer = csv.writer(file, delimiter="\t" if suffix == "tsv" else ",")
                 writer.writerows([("id", "body"), *zip(ids, TEXTS, strict=True)])
-        succeeded(run("embed", "--input", path.name, "--column", "body", "--output", f"out.{output}"))
+        column = [] if suffix == "txt" else ["--column", "body"]
+        succeeded(run("embed", "--input", path.name, *column, "--output", f"out.{output}"))
         got_path = tmp_path / f"out.{output}"
         if output == "npy":
             got = np.load(got_path)
@@ -172,7 +174,7 @@ class TestEmbed:
             ("x.jsonl", b"{", "x.jsonl, line 1: not JSON"),
             ("x.jsonl", b'{"text": "\\ud800"}', "x.jsonl, line 1 holds a lone surrogate"),
             ("x.csv", b"a,b\n1,2\n", "x.csv has no column 'text' (columns: a, b): name it with --column"),
-            ("x.csv", b"a,text\n1\n", "x.csv, line 2: too few fields, no 'text'"),
+            ("x.csv", b"a,text\n1\n", "x.csv, line 2: too few fields, 1 where the header has 2"),
             ("x.csv", b'text\n"open\n', "x.csv, after line 1: unexpected end of data"),
             ("x.csv", b"", "x.csv has no column 'text'"),
             ("x.parquet", b"PAR1", "x.parquet is not a whole Parquet file"),
@@ -244,19 +246,29 @@ class TestEmbed:
             ["unheard"],
             ["embed", "--no"],
             ["embed", "a", "--resume"],
+            ["embed", "-i", "a", "-i", "b"],
+            ["embed", "-i", ""],
+            ["embed", "a", "-o", ""],
+            ["embed", "a", "--batch-size", "0"],
+            ["search", "a", "-", "--prompt", "query: ", "--prompt-name", "query"],
         ):
             process = run(*args)
             assert process.returncode == 2
             assert process.stdout == b""
         assert "cannot read nowhere.txt: No such file" in failed(run("embed", "-i", "nowhere.txt"))
-        assert "cannot tell the output format of 'x.bin': give --output-format, one of jsonl, npy" in failed(
-            run("embed", "a", "-o", "x.bin")
-        )
+        for name, fault in (("x.bin", "writes no .bin files"), ("x", "no suffix"), ("x.npy.gz", "gzip")):
+            message = failed(run("embed", "a", "-o", name))
+            assert f"cannot write {name}: " in message
+            assert fault in message
+            assert "give --output-format" in message
         assert "cannot write no/x.npy: No such file" in failed(run("embed", "a", "-o", "no/x.npy"))
         assert "the model folder './nowhere' does not exist" in failed(
             run("embed", "a", "--model", "./nowhere")
         )
         assert "cannot be written to a pipe" in failed(run("embed", "a", "--output-format", "npy"))
+        (tmp_path / "folder.npy").mkdir()
+        assert "cannot write folder.npy: Is a directory" in failed(run("embed", "a", "-o", "folder.npy"))
+        assert "cannot read folder.npy: Is a directory" in failed(run("embed", "-i", "folder.npy"))
 
     def test_a_dash_is_stdout(self, run, tmp_path):
         line = succeeded(run("embed", "a dog", "-o", "-"))
@@ -265,13 +277,79 @@ class TestEmbed:
         assert list(tmp_path.iterdir()) == []
 
     def test_json_is_not_taken_for_lines(self, run, tmp_path):
-        (tmp_path / "texts.json").write_text('{"text": "a dog"}\n')
+        (tmp_path / "texts.json").write_text('[{"text": "a dog"}]\n')
         for args in (("embed", "-i", "texts.json"), ("search", "a dog", "texts.json")):
-            message = (
-                "cannot tell the input format of 'texts.json': give --input-format, one of lines, jsonl,"
+            message = failed(run(*args))
+            assert "texts.json, line 1: a JSON array" in message
+            assert "jq -c '.[]'" in message
+        (tmp_path / "texts.json").write_text('{"id": "b", "text": "a dog"}\n')
+        assert parse(succeeded(run("embed", "-i", "texts.json")))[0] == ["b"]
+        assert parse(succeeded(run("embed", stdin='{"id": "b", "text": "a dog"}\n')))[0] == ["b"]
+
+    def test_a_file_name_is_not_taken_for_a_text(self, run, tmp_path, folder):
+        (tmp_path / "dog.txt").write_text("cat\n")
+        (tmp_path / "mat").mkdir()
+        for command in ("embed", "similarity", "explain"):
+            for texts in (["dog.txt"], ["mat"], ["dog.txt", "mat"]):
+                message = failed(run(command, *texts))
+                assert f"{texts[0]!r} is the name of a" in message
+                assert ("--input FILE" if command == "embed" else "$(cat FILE)") in message
+        vectors = Embedder(folder).encode(["dog.txt", "a dog"])
+        for args in (["dog.txt", "a dog"], ["--", "dog.txt", "a dog"]):
+            np.testing.assert_array_equal(parse(succeeded(run("embed", *args)))[1], vectors)
+        np.testing.assert_array_equal(parse(succeeded(run("embed", "--", "dog.txt")))[1], vectors[:1])
+
+    def test_a_file_is_not_written_over_its_own_vectors(self, run, tmp_path):
+        content = '{"text": "precious"}\n'
+        (tmp_path / "in.jsonl").write_text(content)
+        os.link(tmp_path / "in.jsonl", tmp_path / "hard.jsonl")
+        (tmp_path / "soft.jsonl").symlink_to("in.jsonl")
+        before = {path.name for path in tmp_path.iterdir()}
+        for output in ("in.jsonl", "./in.jsonl", "hard.jsonl", "soft.jsonl"):
+            for model in ((), ("--model", "./nowhere")):  # before any of it is read
+                process = run("embed", "-i", "in.jsonl", "-o", output, *model)
+                assert "in.jsonl is both input and output: write to another" in failed(process)
+        script = 'exec "$0" -m minigte embed'
+        for redirected in ("<in.jsonl -o hard.jsonl", "-i in.jsonl >>soft.jsonl"):
+            process = subprocess.run(
+                ["sh", "-c", f"{script} {redirected}", sys.executable],
+                cwd=tmp_path,
+                capture_output=True,
+                check=False,
             )
-            assert message in failed(run(*args))
-            assert succeeded(run(*args, "--input-format", "jsonl"))
+            assert "is both input and output" in failed(process)
+        assert (tmp_path / "in.jsonl").read_text() == content
+        assert {path.name for path in tmp_path.iterdir()} == before
+
+    def test_outputs_that_are_no_files(self, run, folder, tmp_path, vectors):
+        """A device, a named pipe, a link and the names of stdout stay what they are, and are written to."""
+        (tmp_path / "target.jsonl").write_text("old")
+        (tmp_path / "link.jsonl").symlink_to("target.jsonl")
+        succeeded(run("embed", TEXTS[0], "-o", "link.jsonl"))
+        assert (tmp_path / "link.jsonl").is_symlink()
+        np.testing.assert_array_equal(parse((tmp_path / "target.jsonl").read_text())[1], vectors[:1])
+        assert succeeded(run("embed", TEXTS[0], "-o", os.devnull)) == ""
+        assert Path(os.devnull).is_char_device()
+        assert not Path(f"{os.devnull}.unfinished").exists()
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["cat", "pipe"], cwd=tmp_path, stdout=subprocess.PIPE) as reader:
+            succeeded(run("embed", TEXTS[0], "-o", "pipe"))
+            np.testing.assert_array_equal(parse(reader.stdout.read().decode())[1], vectors[:1])
+        assert (tmp_path / "pipe").is_fifo()
+        got = succeeded(run("embed", TEXTS[0], "-o", "/dev/stdout"))
+        np.testing.assert_array_equal(parse(got)[1], vectors[:1])
+        script = f'{{ echo head; "$0" -m minigte embed "{TEXTS[0]}" -o /dev/stdout; echo tail; }} > log'
+        environment = {**os.environ, "MINIGTE_MODEL": str(folder)}
+        subprocess.run(["sh", "-c", script, sys.executable], cwd=tmp_path, env=environment, check=True)
+        head, got, tail = (tmp_path / "log").read_text().splitlines()
+        assert (head, tail) == ("head", "tail")
+        np.testing.assert_array_equal(parse(got)[1], vectors[:1])
+
+    def test_resume_needs_a_file(self, run):
+        for output in ("-", os.devnull, "/dev/stdout"):
+            process = run("embed", "a", "--resume", "-o", output)
+            assert process.returncode == 2
+            assert "--resume needs the --output" in process.stderr.decode()
 
     def test_a_terminal_gets_a_hint_and_not_silence(self):
         controller, terminal = pty.openpty()
@@ -300,6 +378,27 @@ class TestEmbed:
         assert process.wait(60) == 141
         assert process.stderr.read() == b""
         process.stderr.close()
+
+    @pytest.mark.parametrize(
+        ("redirected", "fault"),
+        [
+            ("embed cat >&-", "stdout"),
+            ("search cat - <&-", "cannot read stdin"),
+            ("similarity cat dog >&-", "stdout"),
+            ("embed <&-", "cannot read stdin"),
+        ],
+    )
+    def test_a_stream_that_is_needed_and_closed(self, folder, redirected, fault):
+        """Results that go nowhere, and texts that come from nowhere, are no success."""
+        process = subprocess.run(
+            ["sh", "-c", f'exec "$0" -m minigte {redirected}', sys.executable],
+            env={**os.environ, "MINIGTE_MODEL": str(folder)},
+            capture_output=True,
+            check=False,
+        )
+        message = failed(process)
+        assert fault in message
+        assert "Bad file descriptor" in message
 
     @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
     def test_closed_streams(self, folder, tmp_path, closed):
@@ -420,7 +519,7 @@ class TestSearch:
             line.split("\t") for line in succeeded(run("search", "-k3", "dog dog", "corpus.txt")).splitlines()
         ]
         assert [row[0] for row in rows] == [f"{hit['score']:.4f}" for hit in expected]
-        assert [row[2] for row in rows] == [texts[int(row[1]) - 1] for row in rows]
+        assert [row[2] for row in rows] == [texts[int(row[1])] for row in rows]  # as embed counts them
 
     def test_ids(self, run, tmp_path):
         (tmp_path / "x.jsonl").write_text('{"id": "first", "text": "a\\n  dog"}\n')
@@ -429,8 +528,30 @@ class TestSearch:
     def test_a_long_text_is_not_cut_in_silence(self, run, tmp_path):
         (tmp_path / "x.txt").write_text("cat " * 31 + "\na dog\n")
         process = run("search", "a dog", "x.txt")
-        assert process.stdout.decode().startswith("1.0000\t2\ta dog\n")
+        assert process.stdout.decode().startswith("1.0000\t1\ta dog\n")
         assert "warning: 1 of 2 texts have more than 32 tokens and were cut" in process.stderr.decode()
+
+    def test_prompts(self, run, folder, tmp_path):
+        (tmp_path / "x.txt").write_text("cat\ndog mat\n")
+        process = run("search", "dog", "x.txt", "--prompt", "the ", "--document-prompt", "a ")
+        embedder = Embedder(folder)
+        query, texts = embedder.encode("the dog"), embedder.encode(["a cat", "a dog mat"])
+        scores = dict(enumerate(embedder.similarity(query, texts)[0]))
+        rows = [line.split("\t") for line in succeeded(process).splitlines()]
+        best = sorted(scores, key=scores.__getitem__, reverse=True)
+        assert [(row[0], int(row[1])) for row in rows] == [(f"{scores[i]:.4f}", i) for i in best]
+
+    def test_an_id_stays_on_its_line(self, run, tmp_path):
+        (tmp_path / "x.jsonl").write_text('{"id": "a\\tb\\n", "text": "dog"}\n')
+        assert succeeded(run("search", "dog", "x.jsonl")) == '1.0000\t"a\\tb\\n"\tdog\n'
+
+    @pytest.mark.parametrize(("encoding", "shown"), [("cp1252", "café \\u2192"), ("latin-1", "café \\u2192")])
+    def test_a_stdout_that_has_not_every_character(self, run, tmp_path, encoding, shown):
+        (tmp_path / "x.txt").write_text("café →\n")
+        process = run("search", "dog", "x.txt", env={"PYTHONIOENCODING": encoding})
+        assert process.returncode == 0
+        assert process.stdout.decode(encoding).endswith(f"\t0\t{shown}\n")
+        assert process.stderr == b""
 
     def test_an_empty_file(self, run):
         assert succeeded(run("search", "dog", "-", stdin="")) == ""
@@ -472,11 +593,31 @@ def test_warmup(run, tmp_path):
 
 
 def test_info_downloads_nothing(run, tmp_path):
-    facts = json.loads(
-        succeeded(run("info", "--json", "--model", "thenlper/gte-small", "--cache-folder", str(tmp_path)))
-    )
-    assert "is not on this machine" in facts["model"]
+    """And a model that is not here is an error, of which nothing stands on stdout."""
+    for form in ([], ["--json"]):
+        process = run("info", *form, "--model", "thenlper/gte-small", "--cache-folder", str(tmp_path))
+        assert "is not on this machine" in failed(process)
+        assert "the model folder './nothing' does not exist" in failed(
+            run("info", *form, "--model", "./nothing")
+        )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_more_threads_than_there_is_use_for(run, backend):
+    process = run("embed", "a", "--threads", "999", "--backend", backend)
+    assert process.returncode == 0
+    [line] = process.stderr.decode().splitlines()
+    assert "warning: --threads 999" in line
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "tqdm"])
+def test_a_package_that_is_missing_is_named(run, tmp_path, package):
+    (tmp_path / f"{package}.py").write_text("raise ImportError('absent')")
+    args = {"pyarrow": ("-o", "x.parquet"), "tqdm": ("--progress",)}[package]
+    message = failed(run("embed", "a", *args, env={"PYTHONPATH": str(tmp_path)}))
+    assert message.endswith(f"pip install {package}")
+    parse(succeeded(run("embed", "a", env={"PYTHONPATH": str(tmp_path)})))
 
 
 @pytest.mark.parametrize(

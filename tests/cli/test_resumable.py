@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minigte.cli.records import OUTPUT_FORMATS, Record, output_of
+from minigte.cli.formats import OUTPUT_FORMATS
+from minigte.cli.outputs import output_of
+from minigte.cli.records import Record
 from minigte.cli.resumable import DIGEST_BYTES, LENGTH_BYTES, MAGIC, Unfinished
 from minigte.embedder import CHUNK_TEXTS
 from minigte.errors import InputError, OutputError

@@ -198,7 +198,7 @@ def test_readers_hold_nothing_but_what_they_read(tmp_path: Path, suffix: str) ->
     """
     read = """
         import re, sys
-        from minigte.cli.records import read_records
+        from minigte.cli.inputs import read_records
         path, suffix = sys.argv[1:]
         def peak():
             return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])

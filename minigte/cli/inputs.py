@@ -1,0 +1,186 @@
+"""Texts with their ids from a file or stdin: what it is, gzip taken off, its lines decoded, its records.
+
+Nothing is held but the records on their way, so files may be larger than memory. Nothing is lost and nothing
+made up: what cannot be kept exactly is refused with its line or row. Parquet needs the ``pyarrow`` package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from minigte.cli.formats import (
+    FOREIGN_MAGICS,
+    GZIP_MAGIC,
+    GZIP_SUFFIX,
+    INPUT_FORMATS,
+    PARQUET_MAGIC,
+    STREAM,
+    input_format_of,
+)
+from minigte.cli.records import (
+    READ_ERRORS,
+    TEXT_COLUMN,
+    Columns,
+    Record,
+    read_jsonl,
+    read_parquet,
+    read_table,
+)
+from minigte.errors import InputError
+
+# So much of an input is looked at to tell its format; not more, so that lines are embedded as they come.
+HEAD_BYTES, HEAD_LINES = 1 << 16, 20
+
+
+@contextlib.contextmanager
+def open_records(path: str, file_format: str | None, columns: Columns) -> Iterator[Iterator[Record]]:
+    """Open a file, or stdin, as records. Raises InputError where it cannot be opened."""
+    if path == STREAM:
+        yield read_records(sys.stdin.buffer, "stdin", file_format, columns)
+        return
+    try:
+        file = open(path, "rb")  # noqa: PTH123, SIM115 - a path with a closing slash stays one
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with file:
+        yield read_records(file, path, file_format, columns)
+
+
+def read_records(
+    file: BinaryIO, name: str, file_format: str | None = None, columns: Columns | None = None
+) -> Iterator[Record]:
+    r"""Read records from an open file; ``name`` is what errors call it.
+
+    Without a ``file_format`` the file's name tells it, or else how it begins. A record of a file without ids
+    is called by its number, from 0. A JSON line may also be a text alone. A line ends in "\n", "\r\n" or
+    "\r"; of lines an empty one is an empty text. Raises InputError, which names the line or row.
+    """
+    columns = columns or Columns()
+    file, head = _unpacked(file, name)
+    for magic, (what, way_out) in FOREIGN_MAGICS.items():
+        if head.startswith(magic):
+            raise InputError(f"{name} is {what}: {way_out}")
+    if head.startswith(PARQUET_MAGIC) and file_format != "parquet":
+        if file_format is not None:
+            raise InputError(f"{name} is a Parquet file, not {file_format}: leave --input-format away")
+        file_format = "parquet"
+    file_format = file_format or input_format_of(name, _first_lines(head), columns.text or TEXT_COLUMN)
+    if file_format == "parquet":
+        yield from read_parquet(file, name, columns)
+        return
+    lines = _decoded_lines(file, name)
+    if file_format == "jsonl":
+        yield from read_jsonl(lines, name, columns)
+    elif file_format == "lines":
+        if columns != Columns():
+            option = "--column" if columns.text else "--id-column"
+            raise InputError(
+                f"{name} is read as lines, which have no columns: leave {option} away, or give "
+                f"--input-format, one of {', '.join(INPUT_FORMATS[1:])}"
+            )
+        for number, line in enumerate(lines):
+            yield Record(number, _without_end(line))
+    else:
+        yield from read_table(lines, name, file_format, columns)
+
+
+def _unpacked(file: BinaryIO, name: str) -> tuple[BinaryIO, bytes]:
+    """The file as it is before gzip packs it, at its beginning, and how it begins."""
+    head = _read_head(file)
+    file = _rewound(file, head)
+    if not head.startswith(GZIP_MAGIC) and not name.lower().endswith(GZIP_SUFFIX):
+        return file, head
+    if not head:
+        raise InputError(f"{name} is empty, and no gzipped file is: pack it again")
+    unpacked: Any = gzip.GzipFile(fileobj=file)
+    head = _read_head(unpacked)
+    return _Prefixed.stream(head, unpacked), head
+
+
+def _read_head(file: Any) -> bytes:
+    """HEAD_LINES lines from where the file stands, if it has so many in HEAD_BYTES, and what came with them.
+
+    An error will come again where the file is read.
+    """
+    head = b""
+    with contextlib.suppress(*READ_ERRORS):
+        while len(head) < HEAD_BYTES and len(head.splitlines()) <= HEAD_LINES:
+            more = file.read1(HEAD_BYTES - len(head))
+            if not more:
+                break
+            head += more
+    return head
+
+
+def _rewound(file: BinaryIO, head: bytes) -> BinaryIO:
+    """The file as it was before ``head`` was read."""
+    if file.seekable():
+        file.seek(-len(head), os.SEEK_CUR)
+        return file
+    return _Prefixed.stream(head, file)
+
+
+class _Prefixed(io.RawIOBase):
+    """What has been read of a stream, and then the rest of it."""
+
+    def __init__(self, head: bytes, rest: Any) -> None:
+        self._head, self._rest = head, rest
+
+    @classmethod
+    def stream(cls, head: bytes, rest: BinaryIO) -> BinaryIO:
+        return io.BufferedReader(cls(head, rest), HEAD_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head[: len(buffer)] or self._rest.read1(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _first_lines(head: bytes) -> list[str]:
+    """The lines that a file begins with, without the last if it may be cut."""
+    lines = list(io.StringIO(head.decode("utf-8-sig", "replace"), newline=None))
+    return lines[:-1][:HEAD_LINES] if len(head) == HEAD_BYTES and len(lines) > 1 else lines[:HEAD_LINES]
+
+
+def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """UTF-8 lines, each with its line end; a byte order mark at the start is dropped."""
+    # What is no UTF-8 comes as lone surrogates, so that the line is known in which it stands.
+    lines = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            where = f"{name}, line {number}"
+            if not line.isascii():
+                _refuse_bytes(line, where)
+            if "\0" in line:
+                raise InputError(
+                    f"{where} holds a NUL, as files in UTF-16 and of no text do: convert it with iconv"
+                )
+            yield line
+    except READ_ERRORS as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {name} after line {number}: {reason}") from None
+
+
+def _refuse_bytes(line: str, where: str) -> None:
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(line[error.start]) - 0xDC00  # where errors="surrogateescape" puts it
+        raise InputError(
+            f"{where}: not UTF-8 (byte 0x{byte:02x} after {error.start} characters): convert it with iconv"
+        ) from None
+
+
+def _without_end(line: str) -> str:
+    return line.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,173 @@
+"""Options that several commands share, each said once, and what they come to."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from minigte.backend import BACKENDS, DTYPES
+from minigte.cli.formats import INPUT_FORMATS
+from minigte.errors import InputError
+from minigte.loading.sources import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from minigte.embedder import Embedder
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
+
+
+def examples(*lines: str) -> str:
+    """A help page's closing part, which click must not wrap."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """One decorator that does what these do, in their order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _once(context: click.Context, option: click.Parameter, names: Sequence[str]) -> str | None:
+    """The one file name that was given. Of two click would drop the first without a word."""
+    if len(names) > 1:
+        raise click.BadParameter(f"give it once, not {len(names)} times", context, option)
+    if "" in names:
+        raise click.BadParameter("the name is empty", context, option)
+    return names[0] if names else None
+
+
+def one_file(*names: str, help: str) -> Callable[[Function], Function]:
+    """An option that names one file."""
+    return click.option(*names, multiple=True, callback=_once, help=help)
+
+
+origin = _together(
+    click.option("--revision", help="A commit, branch or tag of the model's repository."),
+    click.option("--cache-folder", type=click.Path(file_okay=False), help="Where downloads are kept."),
+)
+
+# Of every command that loads a model: which, and how much of a text and of a vector.
+source = _together(
+    click.option(
+        "--model",
+        "model_name_or_path",
+        default=DEFAULT_MODEL,
+        envvar="MINIGTE_MODEL",
+        show_default=True,
+        show_envvar=True,
+        help="A model folder, or a model's name.",
+    ),
+    origin,
+    click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network."),
+    click.option(
+        "--max-seq-length",
+        type=click.IntRange(min=1),
+        help="Cut texts to fewer tokens than the model reads.",
+    ),
+    click.option(
+        "--truncate-dim",
+        type=click.IntRange(min=1),
+        help="Keep only the first components of each vector.",
+    ),
+)
+
+# These and how it computes; they arrive together in ``model_options``.
+model = _together(
+    source,
+    click.option(
+        "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in."
+    ),
+    click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="auto",
+        show_default=True,
+        help="auto is numba where it works, else numpy.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="By default as many as this process has cores."
+    ),
+)
+
+# Of the commands that read texts from a file.
+reading = _together(
+    click.option(
+        "--input-format",
+        type=click.Choice(INPUT_FORMATS),
+        help="What the file holds. By default its suffix tells, else how it begins, else it is lines.",
+    ),
+    click.option("--column", show_default="text", help="The column or key of the texts."),
+    click.option(
+        "--id-column",
+        show_default="id, or without one the texts' numbers from 0",
+        help="The column or key of the ids.",
+    ),
+)
+
+progress = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="By default a bar on a terminal, and for a log a line a minute.",
+)
+
+
+def prompts(what: str) -> Callable[[Function], Function]:
+    """Options for the text to put in front of ``what``."""
+    return _together(
+        click.option("--prompt", help=f"Put this text in front of {what}."),
+        click.option("--prompt-name", help=f"Put the model's prompt of this name in front of {what}."),
+    )
+
+
+def refuse_two_prompts(prompt: str | None, prompt_name: str | None) -> None:
+    """Raise an error where a prompt is given twice over."""
+    if prompt is not None and prompt_name is not None:
+        raise click.UsageError("give --prompt or --prompt-name, not both")
+
+
+class TextsCommand(click.Command):
+    """A command with an argument ``texts``, which are not names of files unless they stand behind --."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises InputError where every text is a file's name, which is hardly what is meant."""
+        insisted = "--" in args
+        rest = super().parse_args(ctx, args)
+        texts = ctx.params.get("texts")
+        if texts and not insisted and not ctx.resilient_parsing and all(map(os.path.exists, texts)):
+            reads_files = any(parameter.name == "input_path" for parameter in self.params)
+            instead = "--input FILE" if reads_files else '"$(cat FILE)"'
+            raise InputError(
+                f"{texts[0]!r} is the name of a {'folder' if Path(texts[0]).is_dir() else 'file'}: give "
+                f"{instead} for what a file holds, or put -- before it if the name is the text"
+            )
+        return rest
+
+
+def load(**model_options: Any) -> Embedder:
+    """The Embedder that ``model_options`` ask for, with a warning where they cannot do what they say."""
+    from minigte.embedder import Embedder
+    from minigte.runtime.resources import usable_cores
+
+    embedder = Embedder(**model_options)
+    threads, cores = model_options.get("threads"), usable_cores()
+    if threads and embedder.backend.threads is None:
+        warnings.warn(
+            f"--threads {threads} does nothing with --backend numpy: its BLAS decides", stacklevel=2
+        )
+    elif threads and threads > cores:
+        warnings.warn(
+            f"--threads {threads} is more than the {cores} cores this process may use, which is slower",
+            stacklevel=2,
+        )
+    return embedder

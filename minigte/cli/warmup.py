@@ -1,0 +1,35 @@
+"""``minigte warmup``: compiled kernels on this machine."""
+
+from __future__ import annotations
+
+import click
+
+from minigte.backend import DTYPES
+from minigte.cli import options
+from minigte.errors import MissingDependencyError, OutputError
+
+
+@click.command(
+    short_help="Compile the kernels now, so that no process has to later.",
+    epilog=options.examples("minigte warmup", "minigte warmup int8"),
+)
+@click.argument("dtypes", nargs=-1, type=click.Choice(DTYPES))
+def warmup(dtypes: tuple[str, ...]) -> None:
+    """Compile the kernels of DTYPES, by default of all, and keep them on disk; print where.
+
+    Run it when an image is built, so that no process has to compile later.
+    """
+    from minigte.backend import numba_missing
+
+    missing = numba_missing()
+    if missing is not None:
+        raise MissingDependencyError(f"warmup needs Numba, but {missing}")
+    from minigte.engine.jit import kernel_directory
+    from minigte.engine.scheduler import warmup
+
+    for dtype in dtypes or DTYPES:
+        warmup(dtype)
+    directory = kernel_directory()
+    if directory is None:
+        raise OutputError("no directory that is safe and writable was found to keep kernels in")
+    click.echo(directory)

@@ -1,0 +1,226 @@
+"""Ids on their way from an input to an output: kept exactly, or refused; and lines of progress for a log."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import json
+import re
+import time
+import uuid
+
+import numpy as np
+import pytest
+
+from minigte.cli import progress
+from minigte.cli.ids import as_text
+from minigte.cli.inputs import read_records
+from minigte.cli.outputs import output_of
+from minigte.cli.progress import progress_lines, shows_bar
+from minigte.cli.records import Record
+from minigte.cli.resumable import _digest
+from minigte.errors import InputError
+
+DIMENSION = 2
+
+
+def written(file_format: str, *chunks: list) -> bytes:
+    """A whole file of vectors with these ids, which come chunk by chunk."""
+    form = output_of(file_format, np.empty((0, DIMENSION), np.float32))
+    buffer, encoded, start = io.BytesIO(), [], 0
+    for ids in chunks:
+        encoded.append(form.encode(ids, np.zeros((len(ids), DIMENSION), np.float32), start))
+        start += len(ids)
+    form.write(buffer, encoded)
+    return buffer.getvalue()
+
+
+def json_ids(*chunks: list) -> list:
+    return [json.loads(line)["id"] for line in written("jsonl", *chunks).splitlines()]
+
+
+def parquet_ids(*chunks: list):
+    pq = pytest.importorskip("pyarrow.parquet", reason="the parquet extra is not installed")
+    return pq.read_table(io.BytesIO(written("parquet", *chunks)))["id"].combine_chunks()
+
+
+def through_parquet(ids) -> list:
+    """The ids of records that were read from a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table({"id": ids, "text": ["text"] * len(ids)}), buffer)
+    return [record.id for record in read_records(io.BytesIO(buffer.getvalue()), "x.parquet")]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ["a", "", "é\n\u2028"],
+        [1, 2**63 - 1, -(2**63)],
+        [1, 2**64 - 1],
+        [0.1, 1e300],
+        [True, False],
+        [None, "a"],
+    ],
+)
+def test_ids_are_kept(ids):
+    for got in (json_ids(ids), parquet_ids(ids).to_pylist()):
+        assert got == ids
+        assert list(map(type, got)) == list(map(type, ids))
+
+
+def test_a_whole_number_of_any_size_is_kept_in_json():
+    assert json_ids([2**64, -(10**30)]) == [2**64, -(10**30)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "row"),
+    [
+        ([["a", 1]], 1),
+        ([["1"], [1]], 1),
+        ([[1, True]], 1),
+        ([[1, 1.0]], 1),
+        ([[1.5, 2**53 + 1]], 1),
+        ([[1, 2], [3, 2**63]], 3),
+        ([[2**64]], 0),
+        ([[-1, 2**63]], 0),
+        ([[-(2**63) - 1]], 0),
+        ([[None], ["a"]], 1),
+    ],
+)
+def test_ids_that_cannot_share_a_column(chunks, row):
+    """Of none is made another: 1 is neither 1.0 nor True nor "1"."""
+    pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    with pytest.raises(InputError, match=f"text {row}: its id .* does not fit a Parquet column"):
+        written("parquet", *chunks)
+    assert json_ids(*chunks) == [record_id for ids in chunks for record_id in ids]
+
+
+ARROW_IDS = (
+    *("ns", "year 0", "zone", "date", "time", "decimal", "uint64", "int8", "large", "none"),
+    *("binary", "fixed", "nan", "beyond"),
+)
+
+
+def arrow_ids() -> dict:
+    """Columns of ids whose types Python and JSON have not, and how JSON has them."""
+    pa = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    return {
+        "ns": (
+            pa.array([1700000000123456001, 1700000000123456002], pa.timestamp("ns")),
+            ["2023-11-14 22:13:20.123456001", "2023-11-14 22:13:20.123456002"],
+        ),
+        "year 0": (pa.array([-62135596801000], pa.timestamp("ms")), ["0000-12-31 23:59:59.000"]),
+        "zone": (pa.array([1700000000123], pa.timestamp("ms", "UTC")), ["2023-11-14 22:13:20.123Z"]),
+        "date": (pa.array([datetime.date(2023, 11, 14)]), ["2023-11-14"]),
+        "time": (pa.array([1], pa.time64("ns")), ["00:00:00.000000001"]),
+        "decimal": (pa.array([decimal.Decimal("1.10")], pa.decimal128(38, 2)), ["1.10"]),
+        "uint64": (pa.array([5, 2**63 + 5], pa.uint64()), [5, 2**63 + 5]),
+        "int8": (pa.array([5, None], pa.int8()), [5, None]),
+        "large": (pa.array(["a"], pa.large_string()), ["a"]),
+        "none": (pa.array([None], pa.int64()), [None]),
+        "binary": (pa.array([b"\xff\0"]), None),
+        "fixed": (pa.array([uuid.UUID(int=5).bytes], pa.binary(16)), None),
+        "nan": (pa.array([1.5, float("inf")]), None),
+        "beyond": (pa.array([2**62], pa.timestamp("ms")), None),
+    }
+
+
+@pytest.mark.parametrize("name", ARROW_IDS)
+def test_ids_of_parquet(name):
+    column, as_json = arrow_ids()[name]
+    assert tuple(arrow_ids()) == ARROW_IDS
+    ids = through_parquet(column)
+    got = parquet_ids(ids)
+    assert got.type == column.type
+    assert got.equals(column)
+    assert parquet_ids(*([record_id] for record_id in ids)).equals(column)  # whatever the first chunk holds
+    if as_json is None:
+        with pytest.raises(InputError, match=r"text \d: JSON cannot hold the id"):
+            written("jsonl", ids)
+    else:
+        assert json_ids(ids) == as_json
+    assert all("\n" not in as_text(record_id) for record_id in ids)
+    assert _digest([Record(record_id, "") for record_id in ids])
+
+
+def test_equal_texts_of_other_ids_have_other_digests():
+    """A kept chunk is taken for another's where only the last digit of a timestamp differs, or a byte."""
+    columns = arrow_ids()
+    for name in ("ns", "uint64", "nan"):
+        first, second = (_digest([Record(record_id, "a")]) for record_id in through_parquet(columns[name][0]))
+        assert first != second
+
+
+def test_ids_of_categories():
+    pa = pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    ids = through_parquet(pa.array(["b", "a", "b"]).dictionary_encode())
+    assert json_ids(ids) == parquet_ids(ids).to_pylist() == ["b", "a", "b"]
+
+
+def test_npy_is_not_appended_to_what_is_there(tmp_path):
+    form = output_of("npy", np.empty((0, DIMENSION), np.float32))
+    path = tmp_path / "x.npy"
+    for mode, before in (("ab", b""), ("ab", b"x"), ("r+b", b"x")):
+        path.write_bytes(before)
+        with path.open(mode) as file:
+            file.seek(len(before))
+            with pytest.raises(InputError, match="cannot be appended"):
+                form.write(file, [])
+        assert path.read_bytes() == before
+
+
+# Progress
+
+
+def test_a_short_run_says_nothing(capsys):
+    with progress_lines(True) as done:
+        done(5)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_run_says_where_it_is_and_sums_up(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.05)
+    with progress_lines(True, start=1000) as done:
+        done(1024)
+        time.sleep(0.3)
+        done(476)
+    out, err = capsys.readouterr()
+    assert out == ""
+    *running, last = err.splitlines()
+    assert running
+    for line in running:
+        assert re.fullmatch(r"minigte: 2,024 texts after \d+ min, [\d,.]+ a second", line)
+    assert re.fullmatch(r"minigte: 2,500 texts done in \d+ min, [\d,.]+ a second", last)
+
+
+def test_a_run_that_fails_is_not_summed_up(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.05)
+
+    def failing():
+        with progress_lines(True) as done:
+            done(1)
+            time.sleep(0.2)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        failing()
+    assert "done" not in capsys.readouterr().err
+
+
+def test_no_lines_where_none_are_wanted(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.01)
+    with progress_lines(False) as done:
+        time.sleep(0.1)
+        done(1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_is_for_a_terminal(monkeypatch):
+    monkeypatch.setattr(progress, "on_terminal", lambda: False)
+    assert [shows_bar(progress) for progress in (None, True, False)] == [False, True, False]
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
+    assert [shows_bar(progress) for progress in (None, True, False)] == [None, True, False]
