@@ -87,7 +87,7 @@ clean:  ## remove the environments that the other targets made
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,examples]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,examples]'
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml
@@ -99,7 +99,7 @@ clean:  ## remove the environments that the other targets made
 .venv-check/installed: pyproject.toml
 	@echo "installing the checkers into .venv-check ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[check]'
+	@$(@D)/bin/python $(PIP) --editable '.[check,serve]'
 	@touch $@
 
 .venv-docs/installed: pyproject.toml

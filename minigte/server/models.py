@@ -153,8 +153,10 @@ class Model:
     async def digest(self) -> str:
         """The sha256 of the model's files, which takes a while the first time."""
         if self._digest is None:
-            folder = self.embedder.embedder.source.folder
-            self._digest = await asyncio.get_running_loop().run_in_executor(None, model_sha256, folder)
+            embedder = self.embedder.embedder
+            self._digest = await asyncio.get_running_loop().run_in_executor(
+                None, model_sha256, embedder.source.folder, embedder.config
+            )
         return self._digest
 
     async def _ends_of(self, texts: Sequence[str]) -> list[Tokenized]:
