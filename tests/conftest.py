@@ -9,13 +9,13 @@ from pathlib import Path
 import exact
 import hypothesis
 import pytest
+from places import ROOT
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
 from minigte.backend import numba_missing
 from minigte.loading.known_models import find_known
 from minigte.loading.sources import find_model
 
-ROOT = Path(__file__).resolve().parent.parent
 PARITY = ROOT / "tests" / "parity"
 RESTRICTED = ROOT / "tests" / "restricted"
 CLIENTS = ROOT / "tests" / "clients"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pages
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 import minigte
 

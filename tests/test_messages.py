@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import platform
 import re
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 EXAMPLES = ROOT / "examples"
 NOTEBOOKS = {path.stem: path for path in sorted(EXAMPLES.glob("*.ipynb"))}

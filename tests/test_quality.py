@@ -6,7 +6,7 @@ import importlib
 import math
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 BOUNDS = {"float32": 0.05, "bfloat16": 0.05, "int8": 0.3}  # points of a hundred
 

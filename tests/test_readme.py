@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pages
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

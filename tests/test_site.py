@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 SITE = ROOT / "docs" / "_build" / "html"
 if not (SITE / "index.html").exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from conftest import ROOT
+from places import ROOT
 
 import minigte
 from minigte import Embedder, MinigteError

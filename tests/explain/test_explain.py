@@ -11,7 +11,7 @@ import exact
 import numpy as np
 import pytest
 import tiny
-from conftest import ROOT
+from places import ROOT
 
 from minigte import Embedder, InputError, InputTooLongError, TruncationWarning
 from minigte.explain import Stages, Trace

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-from conftest import ROOT
+from places import ROOT
 
 from minigte import Embedder
 from minigte.explain import SimilarityTrace, Trace

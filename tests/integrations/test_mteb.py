@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from conftest import ROOT
+from places import ROOT
 from servers import Hub
 
 from minigte import Embedder, InputError

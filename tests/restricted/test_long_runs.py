@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 from minigte.backend import numba_missing
 from minigte.embedder import CHUNK_TEXTS

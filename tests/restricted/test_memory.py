@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 DOCUMENTS = 3633
 PAGES = 200

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 
 ENVIRONMENTS = ROOT / ".venv-restricted" / "places"  # kept: only the first run fills them
 PACKAGES = ("numpy", "numba", "llvmlite", "tokenizers", "safetensors")
