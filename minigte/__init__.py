@@ -4,10 +4,14 @@
 >>> embedder = Embedder("thenlper/gte-small")
 >>> embedder.encode("what is the capital of China?").shape
 (384,)
+
+An ``Embedder`` turns text into vectors. The functions below work on vectors of any origin; their names are
+those of ``sentence_transformers.util``. Every error is a ``MinigteError``, whose message says what to do.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from minigte.embedder import Embedder
@@ -29,9 +33,20 @@ from minigte.errors import (
     QueueTimeoutError,
     TokenizerError,
     TruncationWarning,
+    UnsupportedError,
 )
 from minigte.vectors.quantization import quantize_embeddings
 from minigte.vectors.search import semantic_search
+from minigte.vectors.similarity import (
+    cos_sim,
+    dot_score,
+    euclidean_sim,
+    manhattan_sim,
+    pairwise_cos_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+    pairwise_manhattan_sim,
+)
 
 if TYPE_CHECKING:
     from minigte.async_embedder import AsyncEmbedder
@@ -58,9 +73,21 @@ __all__ = [
     "QueueTimeoutError",
     "TokenizerError",
     "TruncationWarning",
+    "UnsupportedError",
+    "cos_sim",
+    "dot_score",
+    "euclidean_sim",
+    "manhattan_sim",
+    "pairwise_cos_sim",
+    "pairwise_dot_score",
+    "pairwise_euclidean_sim",
+    "pairwise_manhattan_sim",
     "quantize_embeddings",
     "semantic_search",
 ]
+
+# What goes on is logged under "minigte"; nothing is shown unless the program asks for it.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

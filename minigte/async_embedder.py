@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from minigte.arrays import Float32
 from minigte.batching.batcher import Batcher, Observer
-from minigte.embedder import Embedder, _with_prompt
+from minigte.embedder import DOCUMENT_PROMPTS, Embedder
 from minigte.tokenizing.texts import as_list
 from minigte.tokenizing.tokenizer import Tokenized, cut_warning
 from minigte.vectors.pooling import normalize
@@ -85,6 +85,7 @@ class AsyncEmbedder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
+        task: str | None = None,
     ) -> Any:
         """Embed texts: what ``Embedder.encode`` gives for these arguments, bit for bit.
 
@@ -99,7 +100,7 @@ class AsyncEmbedder:
         embedder.encode([], prompt_name, prompt, truncation=truncation, **options)  # checks them all
         texts = as_list(sentences)
         prefix = embedder._prompt(prompt_name, prompt)
-        tokenized = await self.tokenize(texts, prefix=prefix, refuse_long=truncation == "error")
+        tokenized = await self.tokenize(texts, prefix=prefix, refuse_long=truncation == "error", task=task)
         cut = sum(text.is_cut for text in tokenized)
         if cut and truncation == "warn":
             warnings.warn(cut_warning(cut, len(texts), embedder.max_seq_length), stacklevel=2)
@@ -112,22 +113,36 @@ class AsyncEmbedder:
         )
         return quantize_embeddings(vectors[0] if isinstance(sentences, str) else vectors, precision)
 
-    async def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
+    async def encode_query(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
         """``encode`` as ``Embedder.encode_query`` does."""
-        return await self.encode(sentences, **_with_prompt("query", options))
+        name = self.embedder.prompt_name_of(("query",), prompt_name, prompt)
+        return await self.encode(sentences, name, prompt, task="query", **options)
 
-    async def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
+    async def encode_document(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
         """``encode`` as ``Embedder.encode_document`` does."""
-        return await self.encode(sentences, **_with_prompt("document", options))
+        name = self.embedder.prompt_name_of(DOCUMENT_PROMPTS, prompt_name, prompt)
+        return await self.encode(sentences, name, prompt, task="document", **options)
 
     async def tokenize(
-        self, texts: Sequence[str], *, prefix: str = "", refuse_long: bool = False
+        self, texts: Sequence[str], *, prefix: str = "", refuse_long: bool = False, task: str | None = None
     ) -> list[Tokenized]:
         """The token ids of texts, cut to ``max_seq_length``; long texts are read in another thread.
 
         Raises InputError, and with ``refuse_long`` InputTooLongError in place of cutting.
         """
-        tokenizer = self.embedder.tokenizer
+        tokenizer = self.embedder.tokenizer_of(task)
         loop = asyncio.get_running_loop()
         tokenized: list[Tokenized] = []
         while len(tokenized) < len(texts):

@@ -5,19 +5,21 @@ This is the one door to ``minigte.engine``, and it is imported only when it is u
 
 from __future__ import annotations
 
-import importlib
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 
+from minigte.arguments import one_of, whole_number
 from minigte.arrays import Float32
 from minigte.engine.formats import BYTES
 from minigte.errors import InputError, MissingDependencyError
 from minigte.loading.config import ModelConfig
 from minigte.models import ARCHITECTURES, bert
 from minigte.models.batch import Batch
+from minigte.reference import FORWARD
 
 BACKENDS = ("auto", "numpy", "numba")
 DTYPES = tuple(BYTES)
@@ -56,7 +58,7 @@ class NumPyBackend:
 
     def __init__(self, config: ModelConfig, weights: bert.Weights) -> None:
         """Keep the weights as they are."""
-        self._forward = importlib.import_module(f"minigte.reference.{config.model_type}").forward
+        self._forward = FORWARD[config.model_type]
         self._config = config.encoder
         self._weights = weights
 
@@ -76,12 +78,10 @@ def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
     Raises InputError for an unknown name and for a dtype the backend does not compute in, and
     MissingDependencyError where Numba is asked for, by name or by dtype, and does not work.
     """
-    if backend not in BACKENDS:
-        raise InputError(f"unknown backend {backend!r} (known: {', '.join(BACKENDS)})")
-    if dtype not in DTYPES:
-        raise InputError(f"unknown dtype {dtype!r} (known: {', '.join(DTYPES)})")
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, not {threads}")
+    one_of("backend", backend, BACKENDS)
+    one_of("dtype", dtype, DTYPES)
+    if threads is not None:
+        whole_number("threads", threads, 1)
     if backend == "numpy":
         if dtype != "float32":
             raise InputError(f"the numpy backend computes in float32 alone: for {dtype} use backend='numba'")
@@ -96,11 +96,27 @@ def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
 
 def numba_missing() -> str | None:
     """Why Numba cannot be used here, or None."""
+    if _in_sub_interpreter():
+        return (
+            "it hangs in a sub-interpreter (mod_wsgi: set WSGIApplicationGroup %{GLOBAL} to use the main one)"
+        )
     try:
         import numba
     except (ImportError, OSError) as error:  # not installed, not for this NumPy, its library is refused
         return f"it cannot be imported ({error})"
     return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
+
+
+def _in_sub_interpreter() -> bool:
+    """Whether this is not the process's main interpreter."""
+    try:
+        if sys.version_info >= (3, 13):
+            import _interpreters as interpreters
+        else:
+            import _xxsubinterpreters as interpreters  # type: ignore[import-not-found]
+    except ImportError:  # a Python that has none
+        return False
+    return bool(interpreters.get_current() != interpreters.get_main())
 
 
 def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:

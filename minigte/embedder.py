@@ -5,44 +5,76 @@ text -> input_ids -> packed batches -> hidden states -> pooling -> L2 norm -> th
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+import logging
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from minigte.arrays import Float32
+from minigte.arguments import one_of, whole_number, yes_or_no
+from minigte.arrays import Float32, Int64, Matrix, Vector
 from minigte.backend import choose_backend, load_backend, memory_needed
-from minigte.errors import CheckpointError, InputError
+from minigte.compatibility import ENCODE_OPTIONS, FIXED, LOAD_OPTIONS, NOT_HERE, accept
+from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
-from minigte.loading.sources import DEFAULT_MODEL, find_model
+from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model
 from minigte.loading.weights import count_parameters, load_weights
-from minigte.reference.observe import Observe, ignore
-from minigte.runtime.progress import progress_bar
+from minigte.models.batch import Batch
+from minigte.runtime.callers import warn_caller
+from minigte.runtime.progress import Progress
 from minigte.runtime.resources import require_memory
+from minigte.signatures import Features, Tokens, TokensOfTexts, answers, streams
 from minigte.tokenizing.packing import pack
-from minigte.tokenizing.texts import as_list, chunks
+from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
 from minigte.vectors.pooling import normalize, pool
 from minigte.vectors.quantization import PRECISIONS, quantize_embeddings
 from minigte.vectors.search import Hit, semantic_search
-from minigte.vectors.similarity import comparable, pairwise, similarity_function
+from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, similarity_name
 
 if TYPE_CHECKING:
-    from minigte.explain import SimilarityTrace, Trace
+    import numpy.typing as npt
+    from typing_extensions import Self, Unpack
 
+    from minigte.explain import SimilarityTrace, Trace
+    from minigte.signatures import LoadOptions, StreamOptions, TorchOptions
 
 CHUNK_TEXTS = 1024  # an iterable of texts is read, ordered by length and embedded this many at a time
 BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
+OUTPUT_VALUES = ("sentence_embedding", "token_embeddings", None)
+TRUNCATIONS = ("warn", "ignore", "error")
 NO_PROMPTS = {"query": "", "document": ""}  # what a model that says nothing puts in front of either
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the first that a model has is put before documents
+# The attributes that a copy loads anew.
+LOADED = ("tokenizer", "_tokenizers", "backend", "_own_backend", "_weights")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What one call of ``encode_stream`` asks for, checked."""
+
+    tokenizer: Tokenizer
+    prefix: str
+    batch_size: int
+    output_value: str | None
+    normalize_embeddings: bool
+    dim: int | None
+    truncation: str
 
 
 class Embedder:
-    """A text embedding model of the BERT family; it never changes, so one Embedder serves many threads."""
+    """A text embedding model of the BERT family; any number of threads may use one at once.
+
+    As in sentence-transformers, ``prompts``, ``default_prompt_name``, ``max_seq_length``, ``truncate_dim``
+    and ``similarity_fn_name`` can be assigned; a call uses what it finds when it begins. Nothing else can.
+    """
 
     def __init__(
         self,
@@ -51,80 +83,74 @@ class Embedder:
         revision: str | None = None,
         cache_folder: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        token: str | bool | None = None,
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
         max_seq_length: int | None = None,
         truncate_dim: int | None = None,
+        similarity_fn_name: str | None = None,
         dtype: str = "float32",
         backend: str = "auto",
         threads: int | None = None,
+        **others: Unpack[LoadOptions],
     ) -> None:
         """Load a model from a folder, or by name from a cache or a download.
 
-        ``revision``, ``cache_folder``, ``local_files_only``: see ``sources.find_model``.
+        ``revision``, ``cache_folder``, ``local_files_only``, ``token``: see ``sources.find_model``.
         ``prompts``: texts to put in front, by name, beside the model's own or in their place.
         ``max_seq_length``: cut texts to fewer tokens than the model could read.
         ``truncate_dim``: keep only this many leading components of each vector.
+        ``similarity_fn_name``: "cosine", "dot", "euclidean" or "manhattan", in place of the model's own.
         ``dtype``: what the matrix products are computed in, "float32", "bfloat16" or "int8".
         ``backend``: "numba", "numpy", or "auto", which is Numba where it works; see ``backend_name``.
         ``threads``: how many share the work; None is as many as the process may use.
+        ``others``: sentence-transformers' other arguments, where they change nothing; see ``compatibility``.
 
         Raises a MinigteError that names the file or argument at fault.
         """
-        self._arguments = {**locals()}  # so far there is nothing else
-        del self._arguments["self"]
-        self.backend_name = choose_backend(backend, dtype, threads)
+        accept("Embedder", others, LOAD_OPTIONS)
+        choose_backend(backend, dtype, threads)  # raises before anything is fetched
+        self._computing = backend, dtype, threads
         self.source = find_model(
             model_name_or_path,
             revision=revision,
             cache_folder=cache_folder,
-            local_files_only=local_files_only,
+            local_files_only=yes_or_no("local_files_only", local_files_only),
+            token=token,
         )
         self.config = read_config(self.source.folder)
         if self.config.assumes_pooling:
-            warnings.warn(assumption_warning(self.source.folder), stacklevel=2)
-        self.prompts = {**NO_PROMPTS, **self.config.prompts, **read_prompts("Embedder", prompts)}
+            warn_caller(assumption_warning(self.source.folder))
+        self._prompts = {**NO_PROMPTS, **self.config.prompts, **read_prompts("Embedder", prompts)}
         self.default_prompt_name = default_prompt_name or self.config.default_prompt_name
-        if self.default_prompt_name is not None:
-            self._prompt(self.default_prompt_name, None)
-        limit = self.config.max_seq_length
-        if max_seq_length is not None and not 1 <= max_seq_length <= limit:
-            raise InputError(f"max_seq_length must be from 1 to {limit}, not {max_seq_length}")
-        self.truncate_dim = self._check_truncate_dim(truncate_dim) or self.config.truncate_dim
-        self.tokenizer = self._load_tokenizer(max_seq_length or limit)
-        self._tokenizers = {  # by task, for the models whose queries or documents are cut to another length
-            task: self._load_tokenizer(length)
-            for task, length in (
-                ("query", self.config.query_length),
-                ("document", self.config.document_length),
-            )
-            if length is not None
+        self.truncate_dim = self.config.truncate_dim if truncate_dim is None else truncate_dim
+        if similarity_fn_name is not None:
+            self.similarity_fn_name = similarity_fn_name
+        self._load(self.config.max_seq_length if max_seq_length is None else max_seq_length)
+
+    def _load(self, max_seq_length: int) -> None:
+        """Read the tokenizer and the weights of ``source``, and build the backend."""
+        start = time.perf_counter()
+        backend, dtype, threads = self._computing
+        name = choose_backend(backend, dtype, threads)
+        self.max_seq_length = max_seq_length
+        lengths = ("query", self.config.query_length), ("document", self.config.document_length)
+        self._tokenizers = {  # by task, for models that cut queries or documents to a length of their own
+            task: self._load_tokenizer(length) for task, length in lengths if length is not None
         }
-        needed = memory_needed(self.backend_name, self.config, dtype)
+        needed = memory_needed(name, self.config, dtype)
         smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
         require_memory(needed, f"{self.source.name} in {dtype}", smaller)
         weights = load_weights(self.source.folder, self.config)
         self.num_parameters = count_parameters(weights)
-        self._weights = weights if self.backend_name == "numpy" else None  # an engine packs its own
-        self.backend = load_backend(self.backend_name, self.config, weights, dtype=dtype, threads=threads)
+        self._weights = weights if name == "numpy" else None  # an engine packs its own
+        self.backend_name = name
+        self.backend = self._own_backend = load_backend(
+            name, self.config, weights, dtype=dtype, threads=threads
+        )
+        logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
 
-    def __repr__(self) -> str:
-        return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled or copied, an Embedder is its arguments, and the copy loads the model anew."""
-        return functools.partial(type(self), **self._arguments), ()
-
-    @property
-    def embedding_dimension(self) -> int:
-        """D, the number of components of a vector, after ``truncate_dim``."""
-        return self.truncate_dim or self.config.embedding_dimension
-
-    @property
-    def max_seq_length(self) -> int:
-        """How many tokens of a text are read; for fewer make an Embedder with ``max_seq_length``."""
-        return self.tokenizer.max_seq_length
-
+    @answers
     def encode(
         self,
         sentences: str | Iterable[str],
@@ -132,12 +158,14 @@ class Embedder:
         prompt: str | None = None,
         batch_size: int = 256,
         show_progress_bar: bool | None = None,
-        output_value: str = "sentence_embedding",
-        precision: str = "float32",
+        output_value: str | None = "sentence_embedding",
+        precision: str | None = "float32",
+        *,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
         task: str | None = None,
+        **others: Unpack[TorchOptions],
     ) -> Any:
         """Embed texts: a str gives (D,), an iterable of B texts gives (B, D) in its order.
 
@@ -146,18 +174,23 @@ class Embedder:
         ``prompt_name``, ``prompt``: text to put in front of each text, by its name or itself.
         ``batch_size``: at most this many texts, and at most BATCH_TOKENS tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
-        ``output_value``: "sentence_embedding", or "token_embeddings" for one (T, D) array per text.
+        ``output_value``: "sentence_embedding", "token_embeddings" for one (T, D) array per text, or None for
+        a ``Features`` dict per text with all there is.
         ``precision``: "float32", "int8", "uint8", "binary" or "ubinary"; see ``quantize_embeddings``.
         ``normalize_embeddings``: scale to length 1 at the end, also where the model itself does not, or
         where ``truncate_dim`` has cut its unit vectors.
         ``truncation``: of texts longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
         "ignore" cuts them, "error" raises InputTooLongError.
-        ``task``: "query" or "document", for models that cut either to a length of its own; see
-        ``encode_query``.
+        ``task``: "query" or "document", for models that cut either to a length of its own.
+        ``others``: arguments about torch, where they change nothing; see ``compatibility``.
 
         Raises InputError, which names the position, for anything that is not text.
         """
-        _check_choice("precision", precision, PRECISIONS)
+        one_of("precision", precision, (*PRECISIONS, None))
+        if output_value is None and precision not in ("float32", None):
+            raise InputError(
+                f"precision {precision!r} is of vectors: leave output_value=None or precision away"
+            )
         stream = self.encode_stream(
             [sentences] if isinstance(sentences, str) else sentences,
             prompt_name=prompt_name,
@@ -169,14 +202,18 @@ class Embedder:
             truncate_dim=truncate_dim,
             truncation=truncation,
             task=task,
+            **others,
         )
-        if output_value == "token_embeddings":
-            rows = list(itertools.chain.from_iterable(stream))
-            return rows[0] if isinstance(sentences, str) else rows
-        dim = self._check_truncate_dim(truncate_dim) or self.embedding_dimension
-        embeddings = np.concatenate([np.empty((0, dim), np.float32), *stream])  # (B, dim)
-        return quantize_embeddings(embeddings[0] if isinstance(sentences, str) else embeddings, precision)
+        if output_value == "sentence_embedding":
+            dim = self.embedding_dimension if truncate_dim is None else truncate_dim
+            rows: Any = np.concatenate([np.empty((0, dim), np.float32), *stream])  # (B, dim)
+        else:
+            rows = list(itertools.chain.from_iterable(stream))  # B of (T, D), or of Features
+        if precision not in ("float32", None):
+            rows = quantize_embeddings(rows, precision)
+        return rows[0] if isinstance(sentences, str) else rows
 
+    @streams
     def encode_stream(
         self,
         sentences: Iterable[str],
@@ -185,93 +222,166 @@ class Embedder:
         prompt: str | None = None,
         batch_size: int = 256,
         show_progress_bar: bool | None = None,
-        output_value: str = "sentence_embedding",
+        output_value: str | None = "sentence_embedding",
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         truncation: str = "warn",
         task: str | None = None,
         start: int = 0,
+        **others: Unpack[TorchOptions],
     ) -> Iterator[Any]:
         """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
 
         ``sentences`` may be a generator of any length; as many are read as are yielded. ``start`` is how many
         texts came before them in an earlier call; errors and the progress bar count on from there.
+
+        Raises InputError at the call for arguments, and in the stream for a text.
         """
-        _check_choice("output_value", output_value, ("sentence_embedding", "token_embeddings"))
-        _check_choice("truncation", truncation, ("warn", "ignore", "error"))
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number from 1, not {batch_size!r}")
-        dim = self._check_truncate_dim(truncate_dim) or self.truncate_dim
-        prefix = self._prompt(prompt_name, prompt)
-        tokenizer = self.tokenizer if task is None else self._tokenizers.get(task, self.tokenizer)
-        seen = cut = 0
-        with progress_bar(show_progress_bar, sentences, start) as progress:
-            for chunk in chunks(sentences, CHUNK_TEXTS):
-                tokenized = tokenizer.tokenize(
-                    chunk, prefix=prefix, start=start + seen, refuse_long=truncation == "error"
-                )
-                cut += sum(text.is_cut for text in tokenized)
-                seen += len(chunk)
-                input_ids = [text.input_ids for text in tokenized]
-                vectors: list[Float32] = [np.empty(0, np.float32)] * len(chunk)
-                batches = pack(input_ids, max_texts=batch_size, max_tokens=BATCH_TOKENS)
-                for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
-                    if output_value == "token_embeddings":
-                        self._check_finite(hidden)
-                        rows: Sequence[Float32] = [
-                            text.copy() for text in np.split(hidden, batch.offsets[1:-1])
-                        ]  # B of (T, D)
-                    else:
-                        rows = list(
-                            self._pool(hidden, batch.offsets, dim, normalize_embeddings)
-                        )  # B of (dim,)
-                    for i, row in zip(batch.index, rows, strict=True):
-                        vectors[i] = row  # back to the caller's order
-                    if progress is not None:
-                        progress.update(len(batch.index))
-                yield vectors if output_value == "token_embeddings" else np.stack(vectors)
-        if cut and truncation == "warn":
-            warnings.warn(cut_warning(cut, seen, tokenizer.max_seq_length), stacklevel=3)
+        accept("encode", others, ENCODE_OPTIONS)
+        one_of("output_value", output_value, OUTPUT_VALUES)
+        one_of("truncation", truncation, TRUNCATIONS)
+        call = Call(
+            self.tokenizer_of(task),
+            self._prompt(prompt_name, prompt),
+            whole_number("batch_size", batch_size, 1),
+            output_value,
+            yes_or_no("normalize_embeddings", normalize_embeddings),
+            self.truncate_dim if truncate_dim is None else self._checked_dim(truncate_dim),
+            truncation,
+        )
+        progress = Progress(show_progress_bar, sentences, whole_number("start", start, 0))
+        return self._watched(chunks(sentences, CHUNK_TEXTS), call, progress)
 
-    def encode_query(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` of the task "query" with its prompt, unless ``options`` name another prompt."""
-        return self.encode(sentences, **_with_prompt("query", options))
+    def _watched(self, texts: Iterator[list[str]], call: Call, progress: Progress) -> Iterator[Any]:
+        """Embed chunk by chunk, show how far it is, and say at the end how many texts were cut."""
+        with progress:
+            for chunk in texts:
+                yield self._embed(chunk, call, progress)
+        if progress.cut:
+            message = cut_warning(progress.cut, progress.texts, call.tokenizer.max_seq_length)
+            logger.info("%s", message)
+            if call.truncation == "warn":
+                warn_caller(message)
 
-    def encode_document(self, sentences: str | Iterable[str], **options: Any) -> Any:
-        """``encode`` of the task "document" with its prompt, unless ``options`` name another prompt."""
-        return self.encode(sentences, **_with_prompt("document", options))
+    def _embed(
+        self, texts: list[str], call: Call, progress: Progress
+    ) -> Matrix | list[Matrix] | list[Features]:
+        """The steps, for one chunk of texts."""
+        tokenized = call.tokenizer.tokenize(
+            texts, prefix=call.prefix, start=progress.position, refuse_long=call.truncation == "error"
+        )
+        progress.read(len(texts), sum(text.is_cut for text in tokenized))
+        input_ids = [text.input_ids for text in tokenized]  # of each text (T,)
+        batches = pack(input_ids, max_texts=call.batch_size, max_tokens=BATCH_TOKENS)
+        rows: list[Any] = [None] * len(texts)
+        for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
+            for place, row in zip(batch.index, self._rows(batch, hidden, call), strict=True):
+                rows[place] = row  # back to the caller's order
+            progress.embedded(len(batch.index))
+        return np.stack(rows) if call.output_value == "sentence_embedding" else rows
 
-    def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
+    def _rows(self, batch: Batch, hidden: Float32, call: Call) -> Sequence[Vector | Matrix | Features]:
+        """What the call asks for of each of a batch's B texts: hidden (N, D) -> B rows."""
+        if call.output_value == "sentence_embedding":
+            return list(self._pool(hidden, batch.offsets, call.dim, call.normalize_embeddings))  # B of (dim,)
+        self._check_finite(hidden)
+        inner = batch.offsets[1:-1]
+        token_embeddings = [text.copy() for text in np.split(hidden, inner)]  # B of (T, D)
+        if call.output_value == "token_embeddings":
+            return token_embeddings
+        vectors = self._pool(
+            hidden, batch.offsets, call.dim, normalize_embeddings=False
+        )  # (B, dim), as there
+        return [
+            Features(
+                input_ids=ids,
+                token_type_ids=np.zeros_like(ids),
+                attention_mask=np.ones_like(ids),
+                token_embeddings=tokens,
+                sentence_embedding=vector,
+            )
+            for ids, tokens, vector in zip(
+                np.split(batch.input_ids.astype(np.int64), inner), token_embeddings, vectors, strict=True
+            )
+        ]
+
+    @answers
+    def encode_query(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """``encode`` with the prompt "query", never the default one, unless another is asked for."""
+        options["prompt_name"] = self.prompt_name_of(("query",), prompt_name, prompt)
+        return self.encode(inputs=sentences, prompt=prompt, task="query", **options)  # a subclass's, as there
+
+    @answers
+    def encode_document(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """``encode`` with the prompt "document", never the default one, unless another is asked for.
+
+        Where ``prompts`` was assigned without one of that name, "passage" or "corpus".
+        """
+        options["prompt_name"] = self.prompt_name_of(DOCUMENT_PROMPTS, prompt_name, prompt)
+        return self.encode(inputs=sentences, prompt=prompt, task="document", **options)
+
+    def similarity(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Matrix:
         """The model's similarity of every pair: (A, D), (B, D) -> (A, B). A single vector is (1, D)."""
-        return similarity_function(self.config.similarity_fn_name)(*comparable(embeddings1, embeddings2))
+        return SIMILARITY_FUNCTIONS[self.similarity_fn_name].matrix(embeddings1, embeddings2)
 
-    def similarity_pairwise(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Float32:
+    def similarity_pairwise(self, embeddings1: npt.ArrayLike, embeddings2: npt.ArrayLike) -> Vector:
         """The model's similarity of each row with its counterpart: (B, D), (B, D) -> (B,)."""
-        return pairwise(self.config.similarity_fn_name, embeddings1, embeddings2)
+        return SIMILARITY_FUNCTIONS[self.similarity_fn_name].pairwise(embeddings1, embeddings2)
 
     def semantic_search(
-        self, queries: str | Iterable[str], corpus: Iterable[str], top_k: int = 10, **options: Any
+        self,
+        queries: str | Iterable[str],
+        corpus: Iterable[str],
+        top_k: int = 10,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Unpack[StreamOptions],
     ) -> list[list[Hit]]:
-        """For each query the ``top_k`` most similar texts of the corpus, best first.
+        """For each query the ``top_k`` most similar texts of the corpus, best first, equal ones by position.
 
-        The corpus may be a generator of any length: ``CHUNK_TEXTS`` texts are held at a time. ``options``
-        go to ``encode``. Gives one list of {"corpus_id": position, "score": similarity} per query.
+        The corpus may be a generator of any length: its vectors are made and dropped some thousands at a
+        time. ``options`` go to ``encode``. Gives one list of {"corpus_id": position, "score": similarity}
+        per query.
         """
-        query_embeddings = np.atleast_2d(self.encode_query(queries, **options))
-        chunks = self.encode_stream(corpus, **_with_prompt("document", options))
-        return semantic_search(query_embeddings, chunks, top_k, self.config.similarity_fn_name)
+        top_k = whole_number("top_k", top_k, 1)
+        document = self.prompt_name_of(DOCUMENT_PROMPTS, prompt_name, prompt)
+        chunks = self.encode_stream(corpus, prompt_name=document, prompt=prompt, **options)
+        query = self.encode_query(as_list(queries), prompt_name, prompt, **options)
+        return semantic_search(query, chunks, top_k, self.similarity_fn_name)
 
-    def tokenize(self, sentences: str | Iterable[str]) -> dict[str, Any]:
+    @overload
+    def tokenize(self, sentences: str) -> Tokens: ...  # type: ignore[overload-overlap]
+    @overload
+    def tokenize(self, sentences: Iterable[str]) -> TokensOfTexts: ...
+    def tokenize(self, sentences: str | Iterable[str]) -> Tokens | TokensOfTexts:
         """The ids the model would see, cut to ``max_seq_length``: {"input_ids": ..., "token_type_ids": ...}.
 
         One list of ids per text, without padding; for a str, its list alone.
         """
         input_ids = [text.input_ids for text in self.tokenizer.tokenize(as_list(sentences))]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
-        both = {"input_ids": input_ids, "token_type_ids": token_type_ids}
-        return {name: ids[0] for name, ids in both.items()} if isinstance(sentences, str) else both
+        if isinstance(sentences, str):
+            return Tokens(input_ids=input_ids[0], token_type_ids=token_type_ids[0])
+        return TokensOfTexts(input_ids=input_ids, token_type_ids=token_type_ids)
 
-    def count_tokens(self, sentences: str | Iterable[str]) -> Any:
+    @overload
+    def count_tokens(self, sentences: str) -> int: ...  # type: ignore[overload-overlap]
+    @overload
+    def count_tokens(self, sentences: Iterable[str]) -> list[int]: ...
+    def count_tokens(self, sentences: str | Iterable[str]) -> int | list[int]:
         """How many tokens each text has, special tokens included, before any cut; an int for a str."""
         counts = self.tokenizer.count(as_list(sentences))
         return counts[0] if isinstance(sentences, str) else counts
@@ -293,11 +403,11 @@ class Embedder:
         """
         from minigte.explain.trace import Text, trace
 
-        _check_choice("truncation", truncation, ("warn", "ignore", "error"))
+        one_of("truncation", truncation, TRUNCATIONS)
         prefix = self._prompt(prompt_name, prompt)
         [tokenized] = self.tokenizer.tokenize([text], prefix=prefix, refuse_long=truncation == "error")
         if tokenized.is_cut and truncation == "warn":
-            warnings.warn(cut_warning(1, 1, self.max_seq_length), stacklevel=2)
+            warn_caller(cut_warning(1, 1, self.max_seq_length))
         tokens = self.tokenizer.tokens(tokenized.input_ids)
         pool = functools.partial(
             self._pool, offsets=np.array([0, len(tokens)]), dim=self.truncate_dim, normalize_embeddings=False
@@ -319,26 +429,37 @@ class Embedder:
         traces = [self.explain(text) if isinstance(text, str) else text for text in (a, b)]
         return trace_similarity(*traces)
 
-    def _pool(
-        self,
-        hidden: Float32,
-        offsets: npt.NDArray[np.int64],
-        dim: int | None,
-        normalize_embeddings: bool,
-        observe: Observe = ignore,
-    ) -> Float32:
-        """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
-        with np.errstate(all="ignore"):
-            vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
-            self._check_finite(
-                np.einsum("bd,bd->b", vectors, vectors)
-            )  # what the L2 norm divides by, squared
-        observe("pooled", vectors)
-        if self.config.normalize:
-            vectors = normalize(vectors)
-            observe("normalized", vectors)
-        vectors = vectors[:, :dim]
-        return normalize(vectors) if normalize_embeddings else vectors
+    # Settings
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Texts to put in front, by name."""
+        return self._prompts
+
+    @prompts.setter
+    def prompts(self, prompts: Mapping[str, str]) -> None:
+        self._prompts = read_prompts("Embedder.prompts", prompts)
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The prompt that ``encode`` puts in front where none is asked for."""
+        return self._default_prompt_name
+
+    @default_prompt_name.setter
+    def default_prompt_name(self, name: str | None) -> None:
+        if name is not None:
+            one_of("default_prompt_name", name, self._prompts)
+        self._default_prompt_name = name
+
+    @property
+    def max_seq_length(self) -> int:
+        """How many tokens of a text are read; at most ``config.max_seq_length``."""
+        return self.tokenizer.max_seq_length
+
+    @max_seq_length.setter
+    def max_seq_length(self, length: int) -> None:
+        length = whole_number("max_seq_length", length, 1, self.config.max_seq_length)
+        vars(self)["tokenizer"] = self._load_tokenizer(length)
 
     def _load_tokenizer(self, max_seq_length: int) -> Tokenizer:
         return Tokenizer(
@@ -349,6 +470,118 @@ class Embedder:
             do_lower_case=self.config.do_lower_case,
         )
 
+    @property
+    def truncate_dim(self) -> int | None:
+        """How many leading components of a vector are kept; None for all."""
+        return self._truncate_dim
+
+    @truncate_dim.setter
+    def truncate_dim(self, dim: int | None) -> None:
+        self._truncate_dim = None if dim is None else self._checked_dim(dim)
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """The name of what ``similarity`` computes; it stands in ``config``."""
+        return self.config.similarity_fn_name
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, name: str) -> None:
+        config = dataclasses.replace(self.config, similarity_fn_name=similarity_name(name))
+        vars(self)["config"] = config
+
+    @property
+    def embedding_dimension(self) -> int:
+        """D, the number of components of a vector, after ``truncate_dim``."""
+        return self.truncate_dim or self.config.embedding_dimension
+
+    # Names of sentence-transformers
+
+    SUPPORTED_SIMILARITY_FN_NAMES = tuple(SIMILARITY_FUNCTIONS)
+    device = "cpu"
+
+    def get_embedding_dimension(self) -> int:
+        """``embedding_dimension``."""
+        return self.embedding_dimension
+
+    get_sentence_embedding_dimension = get_embedding_dimension  # its name before sentence-transformers 5.2
+
+    def get_max_seq_length(self) -> int:
+        """``max_seq_length``."""
+        return self.max_seq_length
+
+    def to(self, device: object) -> Self:
+        """This Embedder, for "cpu". Raises InputError for any other device."""
+        accept("to", {"device": device}, LOAD_OPTIONS)
+        return self
+
+    def eval(self) -> Self:
+        """This Embedder: nothing of it is only for training."""
+        return self
+
+    def start_multi_process_pool(self, target_devices: object = None) -> dict[str, Any]:
+        """An empty pool, for ``encode``: its threads use all cores without further processes."""
+        accept("start_multi_process_pool", {"device": target_devices}, LOAD_OPTIONS)
+        return {"input": None, "output": None, "processes": []}
+
+    @staticmethod
+    def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
+        """Nothing: there are no processes to stop."""
+
+    def encode_multi_process(self, sentences: Iterable[str], pool: Mapping[str, Any], **options: Any) -> Any:
+        """``encode``: its threads use all cores without further processes."""
+        return self.encode(sentences, pool=pool, **options)
+
+    # What an object does
+
+    def __repr__(self) -> str:
+        return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
+
+    def __getattr__(self, name: str) -> Any:
+        """Asked for what is not there: say what takes the place of what sentence-transformers has."""
+        message = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in NOT_HERE:
+            raise UnsupportedError(f"{message}: {NOT_HERE[name]}")
+        raise AttributeError(message)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in FIXED and "backend" in vars(self):  # is loaded, so that it would change nothing
+            raise UnsupportedError(f"{name!r} of an Embedder cannot be assigned: {FIXED[name]}")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled or copied, an Embedder is its settings and where its model was found."""
+        if self.backend is not self._own_backend:
+            raise UnsupportedError(
+                "an Embedder whose backend was assigned cannot be copied: a copy loads its own"
+            )
+        state = {name: value for name, value in vars(self).items() if name not in LOADED}
+        return {**state, "_prompts": dict(self._prompts), "max_seq_length": self.max_seq_length}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the same model anew."""
+        length = state.pop("max_seq_length")
+        vars(self).update(state, source=find_again(state["source"]))
+        self._load(length)
+
+    def _pool(
+        self,
+        hidden: Float32,
+        offsets: Int64,
+        dim: int | None,
+        normalize_embeddings: bool,
+        observe: Callable[[str, Float32], object] = lambda name, array: None,
+    ) -> Float32:
+        """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
+        with np.errstate(all="ignore"):  # looked for here, whatever the caller has told NumPy to raise
+            vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
+            self._check_finite(np.einsum("bd,bd->b", vectors, vectors))  # the L2 norm divides by its root
+            observe("pooled", vectors)
+            if self.config.normalize:
+                vectors = normalize(vectors)
+                observe("normalized", vectors)
+            vectors = vectors[:, :dim]
+            return normalize(vectors) if normalize_embeddings else vectors
+
     def _check_finite(self, values: Float32) -> None:
         if not np.isfinite(values).all():
             raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
@@ -356,26 +589,26 @@ class Embedder:
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """The text to put in front: ``prompt``, or the one named, or the default one, or none."""
         if prompt is not None:
+            if prompt_name is not None:
+                logger.warning("prompt_name %r is not used: prompt is given too", prompt_name)
+            check_text(prompt, "the prompt")
             return prompt
-        name = prompt_name or self.default_prompt_name
+        name = self._default_prompt_name if prompt_name is None else prompt_name
         if name is None:
             return ""
-        if name not in self.prompts:
-            raise InputError(f"unknown prompt_name {name!r} (known: {', '.join(self.prompts)})")
-        return self.prompts[name]
+        if name not in self._prompts:
+            raise InputError(f"unknown prompt_name {name!r} (known: {', '.join(self._prompts)})")
+        return self._prompts[name]
 
-    def _check_truncate_dim(self, dim: int | None) -> int | None:
-        if dim is not None and not 1 <= dim <= self.config.embedding_dimension:
-            raise InputError(f"truncate_dim must be from 1 to {self.config.embedding_dimension}, not {dim}")
-        return dim
+    def tokenizer_of(self, task: str | None) -> Tokenizer:
+        """The tokenizer for "query" or "document"; it differs where the model cuts them to other lengths."""
+        return self.tokenizer if task is None else self._tokenizers.get(task, self.tokenizer)
 
+    def prompt_name_of(self, own: Sequence[str], asked: str | None, prompt: str | None) -> str | None:
+        """``asked``; where neither it nor a prompt is, the first of ``own`` that there is a prompt of."""
+        if asked is not None or prompt is not None:
+            return asked
+        return next((name for name in own if name in self._prompts), None)
 
-def _with_prompt(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """``options`` with the task of this name, and where they ask for no prompt, with that of this name."""
-    asked = options.get("prompt_name") is not None or options.get("prompt") is not None
-    return {"task": name, **options} if asked else {"task": name, **options, "prompt_name": name}
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"unknown {name} {value!r} (known: {', '.join(choices)})")
+    def _checked_dim(self, dim: int) -> int:
+        return whole_number("truncate_dim", dim, 1, self.config.embedding_dimension)

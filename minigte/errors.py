@@ -42,6 +42,10 @@ class InputTooLongError(InputError):
     """A text has more tokens than the model reads, and ``truncation="error"`` was asked for."""
 
 
+class UnsupportedError(MinigteError, AttributeError):
+    """An attribute that sentence-transformers has and minigte has not, or that cannot be assigned here."""
+
+
 class OutputError(MinigteError):
     """A result could not be written; what stood at the path before is still there."""
 

@@ -52,7 +52,7 @@ def changed_package(folder: Path) -> Path:
         else:
             continue
         changes += 1
-    assert changes == 8
+    assert changes == 9
     return folder
 
 

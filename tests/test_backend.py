@@ -90,6 +90,39 @@ except minigte.MissingDependencyError as error:
     assert "needs Numba, but it cannot be imported" in process.stdout, process.stderr
 
 
+def test_in_a_sub_interpreter_the_reference_runs(folder):
+    """As under mod_wsgi, where Numba would hang; the vectors are computed beside the main interpreter."""
+    code = f"""
+import warnings
+warnings.filterwarnings("ignore", "NumPy was imported from a Python sub-interpreter")
+import minigte, json
+embedder = minigte.Embedder({str(folder)!r})
+print(embedder.backend_name, json.dumps(embedder.encode({TEXTS!r}).tolist()))
+try:
+    minigte.Embedder({str(folder)!r}, dtype="int8")
+except minigte.MissingDependencyError as error:
+    print(error)
+"""
+    run = f"""
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+interpreters.run_string(interpreters.create({"'legacy'" if sys.version_info >= (3, 13) else ""}), {code!r})
+"""
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", run], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    first, second = process.stdout.splitlines()
+    name, _, vectors = first.partition(" ")
+    assert name == "numpy"
+    expected = Embedder(folder, backend="numpy").encode(TEXTS)
+    np.testing.assert_array_equal(np.float32(json.loads(vectors)), expected)
+    assert "hangs in a sub-interpreter" in second
+    assert "WSGIApplicationGroup" in second
+
+
 def test_wrong_choices():
     for backend in ("cuda", ""):
         with pytest.raises(InputError, match=rf"unknown backend '{backend}' \(known: auto, numpy, numba\)"):
@@ -99,7 +132,7 @@ def test_wrong_choices():
     for dtype in ("bfloat16", "int8"):
         with pytest.raises(InputError, match=f"computes in float32 alone: for {dtype} use backend='numba'"):
             choose_backend("numpy", dtype)
-    with pytest.raises(InputError, match="threads must be at least 1, not 0"):
+    with pytest.raises(InputError, match="threads must be a whole number from 1, not 0"):
         choose_backend("auto", "float32", 0)
 
 

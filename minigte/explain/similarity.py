@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from minigte.arrays import Float64
 from minigte.errors import InputError
 from minigte.explain.trace import Trace
+from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,13 +47,8 @@ def trace_similarity(a: Trace, b: Trace) -> SimilarityTrace:
         )
     left, right = a.contributions, b.contributions  # (Ta, D), (Tb, D)
     pairs = left @ right.T  # (Ta, Tb)
-    by_layer = np.einsum("ld,ld->l", a.layer_vectors, b.layer_vectors, dtype=np.float64)  # (L + 1,)
     if name == "cosine":
-        pairs /= _length(left.sum(axis=0)) * _length(right.sum(axis=0))
-        by_layer /= _length(a.layer_vectors) * _length(b.layer_vectors)
+        lengths = [max(float(np.linalg.norm(parts.sum(axis=0))), 1e-12) for parts in (left, right)]
+        pairs /= lengths[0] * lengths[1]
+    by_layer = SIMILARITY_FUNCTIONS[name].pairwise(a.layer_vectors, b.layer_vectors).astype(np.float64)
     return SimilarityTrace(a, b, float(by_layer[-1]), pairs, by_layer)
-
-
-def _length(vectors: npt.NDArray[Any]) -> Any:
-    """max(‖x‖₂, 1e-12) of each row, as ``pooling.normalize`` has it: (..., D) -> (...)."""
-    return np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=-1), 1e-12)

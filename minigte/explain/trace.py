@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +16,8 @@ from minigte.explain.statements import made_by
 from minigte.loading.config import ModelConfig
 from minigte.models import bert
 from minigte.models.bert import ENCODER_LAYER
+from minigte.reference import FORWARD
+from minigte.vectors.pooling import pooled_shares
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,9 @@ class Trace(Stages):
         from one token; the norm then divides all of them by one number.
         """
         hidden = self.hidden_states[-1].astype(np.float64)  # (T, D)
-        parts = np.concatenate([_shares(hidden, mode) for mode in self.config.pooling_modes], axis=1)
+        parts = pooled_shares(hidden, self.config.pooling_modes)
         if self.config.normalize:
-            parts /= max(np.linalg.norm(parts.sum(axis=0)), 1e-12)
+            parts /= max(float(np.linalg.norm(parts.sum(axis=0))), 1e-12)
         return parts[:, : len(self.vector)]
 
     def __repr__(self) -> str:
@@ -103,11 +104,12 @@ class Trace(Stages):
 
 def trace(text: Text, weights: bert.Weights, pool: Callable[..., Float32]) -> Trace:
     """Run the reference on one text and keep everything; ``pool`` turns (T, D) into (1, D)."""
-    forward = importlib.import_module(f"minigte.reference.{text.config.model_type}").forward
+    forward = FORWARD[text.config.model_type]
     stages: dict[str, Stage] = {}
     observe = keep_in(stages)
     ids = np.array(text.input_ids, np.int32)  # (T,)
-    hidden = forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)
+    with np.errstate(all="ignore"):  # whatever the caller has told NumPy to raise; ``pool`` looks for NaN
+        hidden = forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)  # (T, D)
     pool(hidden, observe=observe)
     layers = [ENCODER_LAYER.format(i) + "output." for i in range(text.config.encoder.num_hidden_layers)]
     vectors = [pool(stages[name + "LayerNorm"].array) for name in ("embeddings.", *layers)]
@@ -124,19 +126,3 @@ def keep_in(stages: dict[str, Stage]) -> Callable[[str, Float32], None]:
         stages[name] = Stage(copy, *made_by(name))
 
     return observe
-
-
-def _shares(hidden: Float64, mode: str) -> Float64:
-    """What each token gives to the vector that ``pooling`` makes by this mode: (T, D), adds up to it."""
-    count = len(hidden)
-    if mode == "max":  # each component comes from one token, the first of those that have the maximum
-        return np.where(np.arange(count)[:, None] == hidden.argmax(axis=0), hidden, 0)
-    position = np.arange(1, count + 1)
-    weights = {
-        "cls": position == 1,
-        "lasttoken": position == count,
-        "mean": np.full(count, 1 / count),
-        "mean_sqrt_len_tokens": np.full(count, count**-0.5),
-        "weightedmean": position / position.sum(),
-    }[mode]  # (T,)
-    return hidden * weights[:, None]

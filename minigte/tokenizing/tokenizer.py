@@ -11,9 +11,9 @@ from pathlib import Path
 
 import tokenizers
 
-from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning
+from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning, UnsupportedError
 from minigte.tokenizing.splitting import PIECE, Splitter
-from minigte.tokenizing.texts import check_unicode
+from minigte.tokenizing.texts import check_text, check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
 from minigte.tokenizing.tokenizer_file import library_errors, lowercase_first, read_tokenizer
 
@@ -29,7 +29,11 @@ class Tokenized:
 
 
 class Tokenizer:
-    """A model's tokenizer, with the padding and truncation that its file may ask for switched off."""
+    """A model's tokenizer, with the padding and truncation that its file may ask for switched off.
+
+    It never changes. What transformers' tokenizers obey when it is assigned, such as ``truncation_side``,
+    would change nothing here, so that assigning it raises UnsupportedError.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,15 @@ class Tokenizer:
         self.tokenizer.no_padding()
         with library_errors(f"{self.path} cannot cut texts to {max_seq_length} tokens"):
             self.tokenizer.enable_truncation(max_seq_length, direction=self.truncation_side)
+        self.is_complete = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "is_complete" in vars(self):
+            raise UnsupportedError(
+                f"{name!r} of a Tokenizer cannot be assigned: for fewer tokens assign the Embedder's "
+                "max_seq_length, for anything else change the model's tokenizer.json"
+            )
+        super().__setattr__(name, value)
 
     def tokenize(
         self, sentences: Sequence[str], *, prefix: str = "", start: int = 0, refuse_long: bool = False
@@ -150,10 +163,7 @@ def _read(sentences: Sequence[str], prefix: str = "", start: int = 0) -> list[st
         raise InputError(f"the prompt is {type(prefix).__name__}, not str: {reprlib.repr(prefix)}")
     check_unicode(prefix, "the prompt")
     for position, sentence in enumerate(sentences, start):
-        where = f"sentences[{position}]"
-        if not isinstance(sentence, str):
-            raise InputError(f"{where} is {type(sentence).__name__}, not str: {reprlib.repr(sentence)}")
-        check_unicode(sentence, where)
+        check_text(sentence, f"sentences[{position}]")
     return [prefix + sentence for sentence in sentences]
 
 

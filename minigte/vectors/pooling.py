@@ -6,10 +6,12 @@ The modes and their names are those of sentence-transformers' Pooling module.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from minigte.arrays import Float32, Int64
+from minigte.arrays import Float32, Float64, Int64
 
 
 def cls(hidden: Float32, offsets: Int64) -> Float32:
@@ -50,13 +52,37 @@ def maximum(hidden: Float32, offsets: Int64) -> Float32:
     return np.maximum.reduceat(hidden, offsets[:-1], axis=0)
 
 
-POOLING_MODES: dict[str, Callable[[Float32, Int64], Float32]] = {
-    "cls": cls,
-    "lasttoken": lasttoken,
-    "max": maximum,
-    "mean": mean,
-    "mean_sqrt_len_tokens": mean_sqrt_len_tokens,
-    "weightedmean": weightedmean,
+def _largest(hidden: Float64) -> Float64:
+    """Of each component the value of the one token it comes from, the first that has the maximum."""
+    return np.where(np.arange(len(hidden))[:, None] == hidden.argmax(axis=0), hidden, 0)
+
+
+def _weighed(weigh: Callable[[Int64, int], npt.ArrayLike]) -> Callable[[Float64], Float64]:
+    """The shares of a weighted sum; ``weigh`` says what the tokens at positions 1..T of T weigh."""
+
+    def shares(hidden: Float64) -> Float64:
+        count = len(hidden)
+        weights = np.asarray(weigh(np.arange(1, count + 1), count))  # (T,), or () where all weigh the same
+        return hidden * weights[..., None]
+
+    return shares
+
+
+@dataclass(frozen=True)
+class PoolingMode:
+    """One way to pool, in two forms: every text's vector, and what each token of one text gives to it."""
+
+    vectors: Callable[[Float32, Int64], Float32]  # (N, D), (B + 1,) -> (B, D)
+    shares: Callable[[Float64], Float64]  # (T, D) -> (T, D), rows that add up to the vector
+
+
+POOLING_MODES = {
+    "cls": PoolingMode(cls, _weighed(lambda position, count: position == 1)),
+    "lasttoken": PoolingMode(lasttoken, _weighed(lambda position, count: position == count)),
+    "max": PoolingMode(maximum, _largest),
+    "mean": PoolingMode(mean, _weighed(lambda position, count: 1 / count)),
+    "mean_sqrt_len_tokens": PoolingMode(mean_sqrt_len_tokens, _weighed(lambda position, count: count**-0.5)),
+    "weightedmean": PoolingMode(weightedmean, _weighed(lambda position, count: position / position.sum())),
 }
 
 
@@ -65,8 +91,13 @@ def pool(hidden: Float32, offsets: Int64, modes: tuple[str, ...]) -> Float32:
 
     Every text has at least one token: tokenizers without special tokens are refused when loaded.
     """
-    pooled = [POOLING_MODES[mode](hidden, offsets) for mode in modes]
+    pooled = [POOLING_MODES[mode].vectors(hidden, offsets) for mode in modes]
     return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
+
+
+def pooled_shares(hidden: Float64, modes: tuple[str, ...]) -> Float64:
+    """What each token of one text gives to its pooled vector: (T, D) -> (T, D * len(modes))."""
+    return np.concatenate([POOLING_MODES[mode].shares(hidden) for mode in modes], axis=1)
 
 
 def normalize(vectors: Float32) -> Float32:

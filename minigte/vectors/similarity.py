@@ -1,83 +1,153 @@
-"""How alike two vectors are, and the best matches of a query among many vectors."""
+"""How alike two vectors are, for every pair of rows or for each row and its counterpart.
+
+The names are those of sentence-transformers. Sums are made in float64 and rounded once, so that two equal
+vectors get equal scores, whatever else is compared in the same call.
+"""
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
 
-from minigte.arrays import Float32
+from minigte.arrays import Float64, Matrix, Vector
 from minigte.errors import InputError
-from minigte.vectors.pooling import normalize
 
 
-def cosine(a: Float32, b: Float32) -> Float32:
+def cos_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Matrix:
     """a · b / (‖a‖ ‖b‖) for every pair: (A, D), (B, D) -> (A, B)."""
-    return normalize(a) @ normalize(b).T
+    x, y = comparable(a, b)
+    return _rounded(x @ y.T / (_lengths(x)[:, None] * _lengths(y)))
 
 
-def dot(a: Float32, b: Float32) -> Float32:
+def pairwise_cos_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Vector:
+    """a · b / (‖a‖ ‖b‖) of each row with its counterpart: (B, D), (B, D) -> (B,)."""
+    x, y = counterparts(a, b)
+    return _rounded(np.einsum("bd,bd->b", x, y) / (_lengths(x) * _lengths(y)))
+
+
+def dot_score(a: npt.ArrayLike, b: npt.ArrayLike) -> Matrix:
     """a · b for every pair: (A, D), (B, D) -> (A, B)."""
-    return a @ b.T
+    x, y = comparable(a, b)
+    return _rounded(x @ y.T)
 
 
-def euclidean(a: Float32, b: Float32) -> Float32:
+def pairwise_dot_score(a: npt.ArrayLike, b: npt.ArrayLike) -> Vector:
+    """a · b of each row with its counterpart: (B, D), (B, D) -> (B,)."""
+    x, y = counterparts(a, b)
+    return _rounded(np.einsum("bd,bd->b", x, y))
+
+
+def euclidean_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Matrix:
     """-‖a - b‖₂ for every pair, so that larger is more alike: (A, D), (B, D) -> (A, B)."""
-    return -np.stack([np.sqrt(np.square(row - b).sum(axis=1)) for row in a])
+    x, y = comparable(a, b)
+    return _by_rows(lambda row: np.sqrt(np.square(row - y).sum(axis=1)), x, y)
 
 
-def manhattan(a: Float32, b: Float32) -> Float32:
+def pairwise_euclidean_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Vector:
+    """-‖a - b‖₂ of each row and its counterpart: (B, D), (B, D) -> (B,)."""
+    x, y = counterparts(a, b)
+    return _rounded(-np.sqrt(np.square(x - y).sum(axis=1)))
+
+
+def manhattan_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Matrix:
     """-‖a - b‖₁ for every pair: (A, D), (B, D) -> (A, B)."""
-    return -np.stack([np.abs(row - b).sum(axis=1) for row in a])
+    x, y = comparable(a, b)
+    return _by_rows(lambda row: np.abs(row - y).sum(axis=1), x, y)
 
 
-SIMILARITY_FUNCTIONS: dict[str, Callable[[Float32, Float32], Float32]] = {
-    "cosine": cosine,
-    "dot": dot,
-    "euclidean": euclidean,
-    "manhattan": manhattan,
+def pairwise_manhattan_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Vector:
+    """-‖a - b‖₁ of each row and its counterpart: (B, D), (B, D) -> (B,)."""
+    x, y = counterparts(a, b)
+    return _rounded(-np.abs(x - y).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class SimilarityFunction:
+    """One similarity in its two forms; larger is always more alike."""
+
+    matrix: Callable[[npt.ArrayLike, npt.ArrayLike], Matrix]  # (A, D), (B, D) -> (A, B)
+    pairwise: Callable[[npt.ArrayLike, npt.ArrayLike], Vector]  # (B, D), (B, D) -> (B,)
+
+
+SIMILARITY_FUNCTIONS = {
+    "cosine": SimilarityFunction(cos_sim, pairwise_cos_sim),
+    "dot": SimilarityFunction(dot_score, pairwise_dot_score),
+    "euclidean": SimilarityFunction(euclidean_sim, pairwise_euclidean_sim),
+    "manhattan": SimilarityFunction(manhattan_sim, pairwise_manhattan_sim),
 }
 
 
-def similarity_function(name: str) -> Callable[[Float32, Float32], Float32]:
-    """The named similarity of every pair. Raises InputError for a name that none has."""
-    if name not in SIMILARITY_FUNCTIONS:
-        raise InputError(f"unknown similarity {name!r} (known: {', '.join(SIMILARITY_FUNCTIONS)})")
-    return SIMILARITY_FUNCTIONS[name]
+def similarity_name(name: object) -> str:
+    """A key of SIMILARITY_FUNCTIONS, also from a member of an Enum such as sentence-transformers has.
+
+    Raises InputError for a name that none has.
+    """
+    if isinstance(name, Enum):
+        name = name.value
+    if not isinstance(name, str) or name not in SIMILARITY_FUNCTIONS:
+        raise InputError(f"unknown similarity_fn_name {name!r} (known: {', '.join(SIMILARITY_FUNCTIONS)})")
+    return name
 
 
-def as_rows(embeddings: npt.ArrayLike) -> Float32:
-    """Vectors as a matrix: (B, D) or (D,) -> (B, D). Raises InputError for what is no vectors."""
+def as_rows(embeddings: npt.ArrayLike) -> Float64:
+    """Vectors as a matrix in float64: (B, D) or (D,) -> (B, D). Raises InputError for what is no vectors."""
+    if isinstance(embeddings, np.ma.MaskedArray):
+        raise InputError("these vectors are a masked array, and no vector has gaps: fill them first")
     try:
-        rows = np.atleast_2d(np.asarray(embeddings, np.float32))
+        array = np.asarray(embeddings)
     except (TypeError, ValueError):
-        raise InputError("similarity is of vectors, not of texts or objects: encode texts first") from None
-    if rows.ndim > 2:
-        raise InputError(f"similarity is of (B, D) vectors, not of an array {rows.shape}")
+        array = np.array(None)
+    if array.dtype == object and all(isinstance(x, numbers.Real) for x in array.flat):
+        array = array.astype(np.float64)
+    if array.dtype.kind not in "fiub":
+        kind = type(embeddings).__name__
+        raise InputError(f"similarity is of vectors, not of texts or objects ({kind}): encode texts first")
+    if array.ndim not in (1, 2):
+        raise InputError(f"similarity is of (B, D) vectors, not of an array {array.shape}")
+    rows = array.astype(np.float64, copy=False)
+    if rows.ndim == 1:
+        return rows[None] if len(rows) else rows.reshape(0, 0)
     return rows
 
 
-def comparable(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float32, Float32]:
+def comparable(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float64, Float64]:
     """Both ``as_rows``. Raises InputError where their vectors differ in length."""
-    a, b = as_rows(a), as_rows(b)
-    if a.shape[1] != b.shape[1]:
+    x, y = as_rows(a), as_rows(b)
+    if x.shape[1] != y.shape[1] and len(x) and len(y):
         raise InputError(
-            f"vectors of {a.shape[1]} and of {b.shape[1]} components cannot be compared: "
+            f"vectors of {x.shape[1]} and of {y.shape[1]} components cannot be compared: "
             "encode both with the same model and truncate_dim"
         )
-    return a, b
+    dim = x.shape[1] if len(x) else y.shape[1]
+    return x.reshape(len(x), dim), y.reshape(len(y), dim)  # of no vectors the length is any
 
 
-def pairwise(name: str, a: npt.ArrayLike, b: npt.ArrayLike) -> Float32:
-    """The named similarity of a's row i with b's row i alone: (B, D), (B, D) -> (B,)."""
-    a, b = as_rows(a), as_rows(b)
-    if a.shape != b.shape:
-        raise InputError(f"similarity_pairwise needs equal shapes, not {a.shape} and {b.shape}")
-    if name == "cosine":
-        a, b = normalize(a), normalize(b)
-    if name in ("cosine", "dot"):
-        return np.einsum("bd,bd->b", a, b)
-    if name == "euclidean":
-        return -np.sqrt(np.square(a - b).sum(axis=1))
-    return -np.abs(a - b).sum(axis=1)
+def counterparts(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Float64, Float64]:
+    """Both ``as_rows``. Raises InputError where their shapes differ."""
+    x, y = as_rows(a), as_rows(b)
+    if x.shape != y.shape:
+        raise InputError(f"row by row, similarity needs equal shapes, not {x.shape} and {y.shape}")
+    return x, y
+
+
+def _lengths(rows: Float64) -> Float64:
+    """max(‖x‖₂, 1e-12) of each row: (B, D) -> (B,)."""
+    return np.maximum(np.sqrt(np.einsum("bd,bd->b", rows, rows)), 1e-12)
+
+
+def _by_rows(distances: Callable[[Float64], Float64], x: Float64, y: Float64) -> Matrix:
+    """Less the distances of each row of x from all of y, one row of x at a time: -> (A, B)."""
+    scores = np.empty((len(x), len(y)), np.float32)
+    for i, row in enumerate(x):
+        scores[i] = _rounded(-distances(row))
+    return scores
+
+
+def _rounded(scores: Float64) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore", under="ignore"):
+        return scores.astype(np.float32)

@@ -1,0 +1,140 @@
+"""What programs written for sentence-transformers pass and ask, and minigte has no use for.
+
+Where it changes nothing it is taken, and where it would change a vector or the kind of an answer it is
+refused with what to do instead: it never passes silently. docs/from-sentence-transformers.md shows all of
+it, from a test that runs both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from minigte.errors import InputError
+
+
+class Option(NamedTuple):
+    """An argument of sentence-transformers: which values say what is so here anyway, and why no other."""
+
+    accepts: Callable[[Any], bool]
+    otherwise: str
+
+
+def _anything(value: object) -> bool:
+    return True
+
+
+def _nothing(value: object) -> bool:
+    return not value
+
+
+def _cpu(device: Any) -> bool:
+    """None, "cpu", torch.device("cpu"), or a list of such, one for each process of a pool."""
+    devices = device if isinstance(device, (list, tuple)) else [device]
+    return all(each is None or str(each).partition(":")[0] == "cpu" for each in devices)
+
+
+def _float32(dtype: object) -> bool:
+    return dtype is None or str(dtype) in ("float32", "torch.float32", "auto")
+
+
+MODEL_KWARGS = {
+    "torch_dtype": Option(_float32, "say what to compute in by dtype='bfloat16' or 'int8'"),
+    "dtype": Option(_float32, "say what to compute in by dtype='bfloat16' or 'int8'"),
+    "attn_implementation": Option(_anything, ""),
+    "low_cpu_mem_usage": Option(_anything, ""),
+    "use_safetensors": Option(_anything, ""),
+    "device_map": Option(lambda device: _cpu(device) or device == "auto", "minigte computes on the CPU"),
+}
+TOKENIZER_KWARGS = {
+    "use_fast": Option(_anything, ""),
+    "clean_up_tokenization_spaces": Option(_anything, ""),
+    "padding_side": Option(_anything, ""),
+    "truncation_side": Option(lambda side: side == "right", "minigte cuts texts at their end"),
+    "model_max_length": Option(lambda length: length is None, "use max_seq_length"),
+}
+
+
+def _all_in(options: Mapping[str, Option]) -> Callable[[Any], bool]:
+    """Whether a dict of further options holds none but these, with values they take."""
+    return lambda given: (
+        not given or all(name in options and options[name].accepts(value) for name, value in given.items())
+    )
+
+
+_TOKENIZER = Option(
+    _all_in(TOKENIZER_KWARGS), "the tokenizer runs as tokenizer.json says: change that, or use max_seq_length"
+)
+
+LOAD_OPTIONS = {
+    "device": Option(_cpu, "minigte computes on the CPU"),
+    "trust_remote_code": Option(_anything, ""),  # no code of a model is ever run
+    "model_kwargs": Option(
+        _all_in(MODEL_KWARGS), "there is no torch model to take them: say what to compute in by dtype"
+    ),
+    "tokenizer_kwargs": _TOKENIZER,
+    "processor_kwargs": _TOKENIZER,
+    "config_kwargs": Option(_nothing, "the model is as its config.json says: change that"),
+    "modules": Option(_nothing, "minigte loads model folders: save the modules with sentence-transformers"),
+    "model_card_data": Option(_anything, ""),  # for writing model cards
+    "use_auth_token": Option(_nothing, "its name is token"),
+}
+
+ENCODE_OPTIONS = {
+    "convert_to_numpy": Option(
+        lambda value: value is True, "vectors are NumPy arrays: torch.from_numpy makes tensors"
+    ),
+    "convert_to_tensor": Option(
+        lambda value: value is False, "vectors are NumPy arrays: torch.from_numpy makes a tensor"
+    ),
+    "device": LOAD_OPTIONS["device"],
+    "pool": Option(_anything, ""),  # start_multi_process_pool's; threads use all cores without one
+    "chunk_size": Option(_anything, ""),
+    "processing_kwargs": Option(_nothing, "use max_seq_length, or truncation"),
+}
+
+NOT_HERE = {
+    **dict.fromkeys(("half", "bfloat16", "float", "double"), "use Embedder(dtype='bfloat16') or 'int8'"),
+    **dict.fromkeys(("cuda", "mps", "xpu", "npu"), "minigte computes on the CPU"),
+    **dict.fromkeys(
+        ("fit", "train", "evaluate", "old_fit", "smart_batching_collate"),
+        "minigte does not train: train with sentence-transformers and load the folder it saves",
+    ),
+    **dict.fromkeys(
+        ("save", "save_pretrained", "save_to_hub", "push_to_hub"), "copy the model's folder, .source.folder"
+    ),
+    **dict.fromkeys(
+        ("preprocess", "get_sentence_features"), "use tokenize, whose ids are lists without padding"
+    ),
+    **dict.fromkeys(
+        ("_first_module", "_last_module", "modules", "parameters", "state_dict", "transformers_model"),
+        "there are no torch modules; .config says what the model is, explain shows every array",
+    ),
+    **dict.fromkeys(
+        ("truncate_embeddings", "truncate_sentence_embeddings"), "pass truncate_dim, or assign .truncate_dim"
+    ),
+    "processor": "text is tokenized by .tokenizer",
+    "compile": "kernels are compiled anyway",
+    "add_adapter": "merge it with peft's merge_and_unload, and save the model",
+    "set_pooling_include_prompt": "minigte pools over the prompt too",
+}
+
+# What an Embedder is made with; assigned later it would change nothing.
+FIXED = {
+    **dict.fromkeys(
+        ("dtype", "backend_name", "threads"),
+        "make another Embedder with dtype=, backend= or threads=",
+    ),
+    **dict.fromkeys(("source", "config"), "make another Embedder of another folder"),
+    **dict.fromkeys(("tokenizer", "embedding_dimension"), "assign max_seq_length or truncate_dim"),
+    "device": "minigte computes on the CPU",
+}
+
+
+def accept(where: str, given: Mapping[str, Any], known: Mapping[str, Option]) -> None:
+    """Raise TypeError for an argument that is not known, InputError for a value that cannot be honoured."""
+    for name, value in given.items():
+        if name not in known:
+            raise TypeError(f"{where}() got an unexpected keyword argument {name!r}")
+        if not known[name].accepts(value):
+            raise InputError(f"{name}={value!r} cannot be honoured: {known[name].otherwise}")
