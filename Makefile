@@ -18,6 +18,7 @@ check: .venv-check/installed  ## check formatting, style and types
 	.venv-check/bin/ruff format --check
 	.venv-check/bin/ruff check
 	.venv-check/bin/mypy
+	@.venv-check/bin/python -m pytest --quiet --noconftest tests/typing
 
 parity: .venv-torch/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-torch/bin/python -m pytest tests/parity --differences
@@ -87,7 +88,7 @@ clean:  ## remove the environments that the other targets made
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,examples]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,tables,examples]'
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml
@@ -99,7 +100,7 @@ clean:  ## remove the environments that the other targets made
 .venv-check/installed: pyproject.toml
 	@echo "installing the checkers into .venv-check ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[check,serve]'
+	@$(@D)/bin/python $(PIP) --editable '.[check,serve,test]'
 	@touch $@
 
 .venv-docs/installed: pyproject.toml

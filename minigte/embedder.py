@@ -527,9 +527,16 @@ class Embedder:
     def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
         """Nothing: there are no processes to stop."""
 
-    def encode_multi_process(self, sentences: Iterable[str], pool: Mapping[str, Any], **options: Any) -> Any:
+    def encode_multi_process(
+        self,
+        sentences: Iterable[str],
+        pool: Mapping[str, Any],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
+    ) -> Matrix:
         """``encode``: its threads use all cores without further processes."""
-        return self.encode(sentences, pool=pool, **options)
+        return self.encode(sentences, prompt_name, prompt, pool=pool, **options)
 
     # What an object does
 
