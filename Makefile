@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak test-page screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ quality: .venv-torch/installed  ## score minigte on MTEB's tasks and write docs/
 
 test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
 	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py
+
+# Clients bring plugins for pytest along, which would change how these tests run.
+test-clients: .venv-clients/installed  ## embed with the real clients of the server's APIs, and run schemathesis
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-clients/bin/python -m pytest -p pytest_timeout tests/clients
 
 screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py
@@ -77,7 +81,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-page .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-page .venv-clients .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
 .venv/installed: pyproject.toml
 	@echo "installing minigte into .venv ..." >&2
@@ -131,6 +135,14 @@ clean:  ## remove the environments that the other targets made
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
 	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,parity,mteb]'
+	@touch $@
+
+# The clients of Node come from npm where there is one; without it those tests are skipped.
+.venv-clients/installed: pyproject.toml
+	@echo "installing the clients of the server's APIs into .venv-clients ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,serve,test,clients]'
+	-@mkdir -p $(@D)/node && cd $(@D)/node && npm install --silent --no-audit --no-fund openai@6 ollama@0.6 cohere-ai@8 >&2
 	@touch $@
 
 # Playwright drives the Chromium of the system; axe-core, which looks for barriers, comes from npm where there is one.

@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 import minigte
+from minigte.server.apis.inputs import INSTEAD
 from minigte.server.endpoint import Endpoint
 from minigte.server.limits import Limits
 from minigte.server.models import Models
@@ -41,6 +42,7 @@ def document(endpoints: Sequence[Endpoint], models: Models, limits: Limits, has_
         paths.setdefault(endpoint.path.replace(":path", ""), {})[endpoint.method.lower()] = _operation(
             endpoint, schema_of, has_keys
         )
+    components = _put_instead(components)
     _fill_in(components, models, limits)
     apis = {endpoint.api.name: endpoint.api.description for endpoint in endpoints}
     whole: dict[str, Any] = {
@@ -114,7 +116,7 @@ def _fill_in(components: dict[str, Any], models: Models, limits: Limits) -> None
         fields = component["properties"]
         if "model" in fields:
             _narrow(fields["model"], {"enum": models.names})
-        if "dimensions" in fields:
+        if "dimensions" in fields and not name.startswith("Ollama"):  # which takes any number
             _narrow(fields["dimensions"], {"maximum": most})
         if "prompt_name" in fields:
             _narrow(fields["prompt_name"], {"enum": prompts})
@@ -122,6 +124,18 @@ def _fill_in(components: dict[str, Any], models: Models, limits: Limits) -> None
             for schema in _alternatives(fields.get(texts, {})):
                 if schema.get("type") == "array" and schema.get("items", {}).get("type") != "integer":
                     schema["maxItems"] = min(schema.get("maxItems", limits.max_texts), limits.max_texts)
+
+
+def _put_instead(schema: Any) -> Any:
+    """The schema with what a type says should stand in the place of what msgspec makes of it."""
+    if isinstance(schema, list):
+        return [_put_instead(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if INSTEAD in schema:
+        own = {key: schema[key] for key in ("description", "default") if key in schema}
+        return {**copy.deepcopy(schema[INSTEAD]), **own}
+    return {key: _put_instead(value) for key, value in schema.items()}
 
 
 def _narrow(schema: dict[str, Any], keys: dict[str, Any]) -> None:

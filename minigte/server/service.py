@@ -54,6 +54,11 @@ class Service:
         self.is_ready = False
         self._keys = [key.encode() for key in api_keys]
         self._apis = {endpoint.path: endpoint.api for endpoint in endpoints}
+        methods = {path: {e.method for e in endpoints if e.path == path} for path in self._apis}
+        self._methods = {  # HEAD is answered wherever GET is
+            path: ", ".join(sorted(own | ({"HEAD"} if "GET" in own else set())))
+            for path, own in methods.items()
+        }
         self._prefixes = {endpoint.api.prefix: endpoint.api for endpoint in endpoints}
         self._body_bytes = 0  # of all bodies that are being read or answered
         self._probed = 0.0
@@ -131,8 +136,11 @@ class Service:
         try:
             await self._router(scope, receive, exchange.send)
         except Exception as error:
-            headers = error.headers if isinstance(error, HTTPException) else None
-            await exchange.refuse(self._api_of(scope["path"]), _problem_of(error, exchange), headers)
+            problem = _problem_of(error, exchange)
+            headers = None
+            if isinstance(error, HTTPException) and error.headers is not None:  # what one route allows
+                headers = {"Allow": self._methods.get(scope["path"], error.headers["Allow"])}
+            await exchange.refuse(self._api_of(scope["path"]), problem, headers)
         finally:
             self._note(exchange, time.perf_counter() - begun)
 

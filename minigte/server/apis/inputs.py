@@ -13,6 +13,7 @@ from minigte.server.problems import Problem, empty
 IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 # msgspec's own schema would allow lists that mix ids with texts.
+INSTEAD = "x-instead"  # the key of what stands in the document in the place of msgspec's schema
 FORMS: dict[str, Any] = {
     "anyOf": [
         {"title": "text", **TEXT},
@@ -23,7 +24,22 @@ FORMS: dict[str, Any] = {
     "description": "A text, several, or the token ids of one or of several.",
     "examples": ["what is the capital of China?", ["Beijing", "sorting algorithms"]],
 }
-Inputs = Annotated[str | list[str | int | list[int]], msgspec.Meta(extra_json_schema=FORMS)]
+Inputs = Annotated[str | list[str | int | list[int]], msgspec.Meta(extra_json_schema={INSTEAD: FORMS})]
+
+
+Whole = Annotated[float, msgspec.Meta(ge=0, extra_json_schema={INSTEAD: {"type": "integer", "minimum": 0}})]
+Count = Annotated[float, msgspec.Meta(ge=1, extra_json_schema={INSTEAD: {"type": "integer", "minimum": 1}})]
+
+
+def whole(number: float | None, param: str) -> int | None:
+    """A whole number, which JSON may write as 8.0 too. Raises a Problem for another."""
+    if number is None:
+        return None
+    if not number.is_integer():
+        raise Problem(
+            400, f"`{param}` must be a whole number, not {number}", param=param, code="invalid_type"
+        )
+    return int(number)
 
 
 def texts_of(inputs: str | Sequence[str | int | list[int]], param: str) -> list[Text]:

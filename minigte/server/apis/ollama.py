@@ -10,6 +10,7 @@ import msgspec
 import orjson
 
 import minigte
+from minigte.server.apis.inputs import Whole, whole
 from minigte.server.apis.openai import OVERLOAD
 from minigte.server.endpoint import Api, Call, Endpoint, in_parts
 from minigte.server.models import Model, Text
@@ -20,7 +21,7 @@ VERSION = "0.21.0"
 STARTED = datetime.datetime.now(datetime.timezone.utc).isoformat()
 
 
-class ErrorAnswer(msgspec.Struct):
+class OllamaError(msgspec.Struct):
     """What is wrong."""
 
     error: str
@@ -31,10 +32,10 @@ def error(problem: Problem) -> object:
     return {"error": problem.message}
 
 
-API = Api("Ollama", "/api/", "The Ollama API's embeddings, for its clients.", error, ErrorAnswer)
+API = Api("Ollama", "/api/", "The Ollama API's embeddings, for its clients.", error, OllamaError)
 
 
-class EmbedRequest(msgspec.Struct):
+class OllamaEmbedRequest(msgspec.Struct):
     """A text or several; nothing embeds nothing, which Ollama's clients use to load a model."""
 
     model: str
@@ -42,12 +43,12 @@ class EmbedRequest(msgspec.Struct):
     truncate: Annotated[
         bool | None, msgspec.Meta(description="Cut texts that are too long, which is the default.")
     ] = None
-    dimensions: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    dimensions: Whole | None = None
     options: dict[str, Any] | None = None
     keep_alive: str | float | None = None
 
 
-class EmbedAnswer(msgspec.Struct):
+class OllamaEmbedAnswer(msgspec.Struct):
     """Vectors of length 1; durations are in nanoseconds."""
 
     model: str
@@ -57,7 +58,7 @@ class EmbedAnswer(msgspec.Struct):
     prompt_eval_count: int
 
 
-class EmbeddingsRequest(msgspec.Struct):
+class OllamaEmbeddingsRequest(msgspec.Struct):
     """One text."""
 
     model: str
@@ -66,7 +67,7 @@ class EmbeddingsRequest(msgspec.Struct):
     keep_alive: str | float | None = None
 
 
-class EmbeddingsAnswer(msgspec.Struct):
+class OllamaEmbeddingsAnswer(msgspec.Struct):
     """The model's vector."""
 
     embedding: list[float]
@@ -108,7 +109,7 @@ class Version(msgspec.Struct):
 
 async def embed(call: Call) -> bytes:
     """POST /api/embed."""
-    body: EmbedRequest = call.body
+    body: OllamaEmbedRequest = call.body
     begun = time.perf_counter_ns()
     model = call.service.models.find(body.model)
     call.model = model.name
@@ -118,7 +119,8 @@ async def embed(call: Call) -> bytes:
         texts, param="input", truncate=body.truncate is not False, remedy="leave out truncate, or split it"
     )
     call.tokens, call.cut = reading.tokens, reading.cut
-    dimensions = body.dimensions if 0 < (body.dimensions or 0) < model.dimensions else None
+    asked = whole(body.dimensions, "dimensions") or 0
+    dimensions = asked if 0 < asked < model.dimensions else None
     own_length = dimensions is None and model.embedder.embedder.config.normalize  # 1 already
     vectors = await model.embedder.vectors(
         reading.input_ids, truncate_dim=dimensions, normalize_embeddings=not own_length
@@ -136,7 +138,7 @@ async def embed(call: Call) -> bytes:
 
 async def embeddings(call: Call) -> bytes:
     """POST /api/embeddings."""
-    body: EmbeddingsRequest = call.body
+    body: OllamaEmbeddingsRequest = call.body
     model = call.service.models.find(body.model)
     call.model = model.name
     if not body.prompt:
@@ -182,7 +184,14 @@ async def version(call: Call) -> bytes:
 
 ENDPOINTS = (
     Endpoint(
-        API, "POST", "/api/embed", embed, "Embed texts", EmbedAnswer, EmbedRequest, (400, 404, *OVERLOAD)
+        API,
+        "POST",
+        "/api/embed",
+        embed,
+        "Embed texts",
+        OllamaEmbedAnswer,
+        OllamaEmbedRequest,
+        (400, 404, *OVERLOAD),
     ),
     Endpoint(
         API,
@@ -190,8 +199,8 @@ ENDPOINTS = (
         "/api/embeddings",
         embeddings,
         "Embed one text",
-        EmbeddingsAnswer,
-        EmbeddingsRequest,
+        OllamaEmbeddingsAnswer,
+        OllamaEmbeddingsRequest,
         (400, 404, *OVERLOAD),
     ),
     Endpoint(API, "GET", "/api/tags", tags, "List the models", Tags),

@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from minigte.arrays import Float32
-from minigte.server.apis.inputs import Inputs, texts_of
+from minigte.server.apis.inputs import Count, Inputs, texts_of, whole
 from minigte.server.endpoint import Api, Call, Endpoint, in_parts
 from minigte.server.problems import Problem
 
@@ -29,7 +29,7 @@ class ErrorObject(msgspec.Struct):
     code: str | None
 
 
-class ErrorAnswer(msgspec.Struct, rename={"error": "error"}):
+class OpenAIError(msgspec.Struct):
     """OpenAI's error."""
 
     error: ErrorObject
@@ -50,18 +50,18 @@ API = Api(
     "/v1/",
     "The OpenAI API, for its clients and all that speak like them: the base URL ends in /v1.",
     error,
-    ErrorAnswer,
+    OpenAIError,
 )
 
 
-class EmbeddingsRequest(msgspec.Struct):
+class OpenAIEmbeddingsRequest(msgspec.Struct):
     """What to embed, and how to answer."""
 
     input: Inputs
     model: Annotated[str, msgspec.Meta(description="The name or alias of a model that is served.")]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Annotated[
-        Annotated[int, msgspec.Meta(ge=1)] | None,
+        Count | None,
         msgspec.Meta(description="Keep this many leading components, and scale to length 1 again."),
     ] = None
     user: str | None = None
@@ -82,7 +82,7 @@ class Usage(msgspec.Struct):
     total_tokens: int
 
 
-class EmbeddingsAnswer(msgspec.Struct):
+class OpenAIEmbeddingsAnswer(msgspec.Struct):
     """The vectors, in the order of the texts."""
 
     object: Literal["list"]
@@ -107,8 +107,9 @@ class ModelList(msgspec.Struct):
     data: list[ModelCard]
 
 
-def check_dimensions(dimensions: int | None, most: int) -> None:
-    """Raise a Problem for more components than there are."""
+def dimensions_of(given: float | None, most: int) -> int | None:
+    """How many components are asked for. Raises a Problem for more than there are."""
+    dimensions = whole(given, "dimensions")
     if dimensions is not None and not 1 <= dimensions <= most:
         raise Problem(
             400,
@@ -116,30 +117,31 @@ def check_dimensions(dimensions: int | None, most: int) -> None:
             param="dimensions",
             code="invalid_dimensions",
         )
+    return dimensions
 
 
 async def embeddings(call: Call) -> bytes:
     """POST /v1/embeddings."""
-    body: EmbeddingsRequest = call.body
+    body: OpenAIEmbeddingsRequest = call.body
     model = call.service.models.find(body.model)
     call.model = model.name
     texts = texts_of(body.input, "input")
     call.texts = len(texts)
-    check_dimensions(body.dimensions, model.dimensions)
+    dimensions = dimensions_of(body.dimensions, model.dimensions)
     reading = await model.read(
         texts, param="input", asked_for=body.model, remedy="split the text, or send less of it"
     )
     call.tokens = reading.tokens
     vectors = await model.embedder.vectors(
         reading.input_ids,
-        truncate_dim=body.dimensions,
-        normalize_embeddings=body.dimensions is not None,
+        truncate_dim=dimensions,
+        normalize_embeddings=dimensions is not None,
     )
     return await _answer(vectors, body, call.tokens)
 
 
-async def _answer(vectors: Float32, body: EmbeddingsRequest, tokens: int) -> bytes:
-    """``EmbeddingsAnswer`` as JSON; a number is written as the shortest that is read as the same float32."""
+async def _answer(vectors: Float32, body: OpenAIEmbeddingsRequest, tokens: int) -> bytes:
+    """The answer as JSON; a number is written as the shortest that is read as the same float32."""
     rows = []
     async for i in in_parts(len(vectors)):
         if body.encoding_format == "base64":
@@ -180,8 +182,8 @@ ENDPOINTS = (
         "/v1/embeddings",
         embeddings,
         "Embed texts",
-        EmbeddingsAnswer,
-        EmbeddingsRequest,
+        OpenAIEmbeddingsAnswer,
+        OpenAIEmbeddingsRequest,
         (400, 404, *OVERLOAD),
     ),
     Endpoint(
@@ -190,8 +192,8 @@ ENDPOINTS = (
         "/embeddings",
         embeddings,
         "Embed texts; the same without /v1",
-        EmbeddingsAnswer,
-        EmbeddingsRequest,
+        OpenAIEmbeddingsAnswer,
+        OpenAIEmbeddingsRequest,
         (400, 404, *OVERLOAD),
     ),
     Endpoint(API, "GET", "/v1/models", list_models, "List the models", ModelList),

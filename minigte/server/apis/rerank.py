@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from minigte.arrays import Float32
+from minigte.server.apis.inputs import Count, whole
 from minigte.server.endpoint import Api, Call, Endpoint
 from minigte.server.models import Model
 from minigte.server.problems import Problem, empty
@@ -20,7 +21,7 @@ BI_ENCODER = (
 )
 
 
-class ErrorAnswer(msgspec.Struct):
+class CohereError(msgspec.Struct):
     """What is wrong; Cohere's clients read ``message``, Jina's ``detail``."""
 
     message: str
@@ -37,7 +38,7 @@ API = Api(
     "/v2/",
     "Reranking as Cohere's clients ask for it, and Jina's.",
     error,
-    ErrorAnswer,
+    CohereError,
 )
 
 
@@ -47,7 +48,7 @@ class Document(msgspec.Struct):
     text: str
 
 
-class RerankRequest(msgspec.Struct):
+class CohereRerankRequest(msgspec.Struct):
     """A query, and documents to order by how well they answer it."""
 
     query: Annotated[str, msgspec.Meta(min_length=1)]
@@ -56,7 +57,7 @@ class RerankRequest(msgspec.Struct):
         msgspec.Meta(min_length=1, examples=[["Beijing is the capital of China.", "Quick sort is fast."]]),
     ]
     model: str | None = None
-    top_n: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    top_n: Count | None = None
     return_documents: bool | None = None
 
 
@@ -75,7 +76,7 @@ class RerankUsage(msgspec.Struct):
     prompt_tokens: int
 
 
-class RerankAnswer(msgspec.Struct):
+class CohereRerankAnswer(msgspec.Struct):
     """The best documents, best first."""
 
     id: str
@@ -97,7 +98,7 @@ def scored_by(call: Call, model: Model) -> None:
 
 async def rerank(call: Call) -> bytes:
     """POST /v1/rerank."""
-    body: RerankRequest = call.body
+    body: CohereRerankRequest = call.body
     model = call.service.models.find(body.model)
     call.model = model.name
     texts = [document if isinstance(document, str) else document.text for document in body.documents]
@@ -108,7 +109,7 @@ async def rerank(call: Call) -> bytes:
     scores, call.tokens = await model.scorer.score(body.query, texts, truncate=True)
     scored_by(call, model)
     results: list[dict[str, object]] = []
-    for place in ranking(scores)[: body.top_n]:
+    for place in ranking(scores)[: whole(body.top_n, "top_n")]:
         results.append({"index": place, "relevance_score": scores[place]})
         if body.return_documents:
             results[-1]["document"] = {"text": texts[place]}
@@ -136,8 +137,8 @@ ENDPOINTS = tuple(
         path,
         rerank,
         "Order documents by how well they answer a query",
-        RerankAnswer,
-        RerankRequest,
+        CohereRerankAnswer,
+        CohereRerankRequest,
         (400, 404, 413, 429, 503),
     )
     for path in ("/v1/rerank", "/v2/rerank")

@@ -11,8 +11,8 @@ import orjson
 
 import minigte
 from minigte.arrays import Float32
-from minigte.server.apis.inputs import TEXT, Inputs, texts_of
-from minigte.server.apis.openai import OVERLOAD, check_dimensions
+from minigte.server.apis.inputs import IDS, INSTEAD, TEXT, Count, Inputs, texts_of
+from minigte.server.apis.openai import OVERLOAD, dimensions_of
 from minigte.server.apis.rerank import ranking, scored_by
 from minigte.server.endpoint import Api, Call, Endpoint, in_parts
 from minigte.server.models import Model, Reading
@@ -23,7 +23,7 @@ DESCRIBED = 1 << 20  # characters of all texts that /tokenize describes at once;
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
 
-class ErrorAnswer(msgspec.Struct):
+class TeiError(msgspec.Struct):
     """What is wrong."""
 
     error: str
@@ -43,7 +43,7 @@ API = Api(
     "",
     "The API of text-embeddings-inference, for its clients; it means the first model.",
     error,
-    ErrorAnswer,
+    TeiError,
     invalid_body=422,
 )
 
@@ -58,7 +58,7 @@ class EmbedRequest(msgspec.Struct):
     truncation_direction: Direction = "Right"
     prompt_name: str | None = None
     normalize: Annotated[bool, msgspec.Meta(description="Scale the vectors to length 1.")] = True
-    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    dimensions: Count | None = None
 
 
 class EmbedAllRequest(msgspec.Struct):
@@ -133,7 +133,7 @@ PREDICT: dict[str, Any] = {
 class PredictRequest(msgspec.Struct):
     """What to classify."""
 
-    inputs: Annotated[str | list[str | Pair], msgspec.Meta(extra_json_schema=PREDICT)]
+    inputs: Annotated[str | list[str | Pair], msgspec.Meta(extra_json_schema={INSTEAD: PREDICT})]
     truncate: bool | None = None
     truncation_direction: Direction = "Right"
     raw_scores: bool = False
@@ -151,7 +151,9 @@ class TokenizeRequest(msgspec.Struct):
 
     inputs: Annotated[
         str | list[str],
-        msgspec.Meta(extra_json_schema={"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}),
+        msgspec.Meta(
+            extra_json_schema={INSTEAD: {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}}
+        ),
     ]
     add_special_tokens: bool = True
     prompt_name: str | None = None
@@ -174,13 +176,10 @@ class DecodeRequest(msgspec.Struct):
         list[int | list[int]],
         msgspec.Meta(
             extra_json_schema={
-                "anyOf": [
-                    {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                    {
-                        "type": "array",
-                        "items": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                    },
-                ]
+                INSTEAD: {
+                    "anyOf": [IDS, {"type": "array", "items": {**IDS, "minItems": 0}, "minItems": 1}],
+                    "examples": [[101]],
+                }
             }
         ),
     ]
@@ -265,16 +264,16 @@ async def embed(call: Call) -> bytes:
     """POST /embed."""
     body: EmbedRequest = call.body
     model = _first(call)
-    check_dimensions(body.dimensions, model.dimensions)
+    dimensions = dimensions_of(body.dimensions, model.dimensions)
     reading = await _read(call, model, body.inputs, body)
     own_length = model.embedder.embedder.config.normalize  # 1 already
     if own_length and not body.normalize:
-        vectors = (await _unscaled(model, reading.input_ids))[:, : body.dimensions or model.dimensions]
+        vectors = (await _unscaled(model, reading.input_ids))[:, : dimensions or model.dimensions]
     else:
         vectors = await model.embedder.vectors(
             reading.input_ids,
-            truncate_dim=body.dimensions,
-            normalize_embeddings=body.normalize and not (own_length and body.dimensions is None),
+            truncate_dim=dimensions,
+            normalize_embeddings=body.normalize and not (own_length and dimensions is None),
         )
     return await _lists(vectors)
 
@@ -328,7 +327,17 @@ async def similarity(call: Call) -> bytes:
 
 async def predict(call: Call) -> bytes:
     """POST /predict."""
+    body: PredictRequest = call.body
     model = _first(call)
+    items = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    plain = [item for item in items if isinstance(item, str)]
+    pairs = [plain] if plain else [item for item in items if not isinstance(item, str)]
+    if not pairs or (plain and len(plain) < len(items)) or any(not 1 <= len(pair) <= 2 for pair in pairs):
+        raise Problem(
+            422, "`inputs` must be a text, a pair, or a list of lists of one or two texts", param="inputs"
+        )
+    if not all(map(all, pairs)):
+        raise empty("inputs")
     raise Problem(
         424, f"{model.name} is not a classifier model: it embeds texts, see /embed", code="no_classifier"
     )
