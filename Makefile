@@ -52,6 +52,7 @@ soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for 
 
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
+	@.venv-docs/bin/python tools/gallery.py docs/_build/pages/gallery
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@.venv-docs/bin/python -m pytest --quiet --noconftest tests/test_site.py
 	@echo "docs/_build/html/index.html" >&2
@@ -110,7 +111,7 @@ clean:  ## remove the environments that the other targets made
 .venv-docs/installed: pyproject.toml
 	@echo "installing the site's generator into .venv-docs ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[docs,test]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,docs,test,browser]'
 	@touch $@
 
 .venv-notebooks/installed: pyproject.toml

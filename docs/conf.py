@@ -30,6 +30,7 @@ html_static_path = ["_static", str(Path(ziamath.__file__).parent / "fonts" / "ST
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_extra_path = ["_build/pages"]  # tools/gallery.py writes the pages that the gallery's pictures lead to
 
 
 def mathml(node: nodes.math | nodes.math_block, as_block: bool) -> str:
@@ -69,13 +70,21 @@ def list_arguments(app: Sphinx, what: str, name: str, of: object, options: objec
     lines[:] = found
 
 
+def link_gallery(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """In the gallery, let each picture lead to the page that it is of."""
+    for image in list(doctree.findall(nodes.image)) if name == "gallery" else []:
+        page = Path(image["uri"]).stem.removeprefix("gallery-")
+        image.replace_self(nodes.reference("", "", image.deepcopy(), refuri=f"gallery/{page}.html"))
+
+
 ARGUMENTS = re.compile(r"(``[\w.]+``|\"[\w.]+\")(, (``[\w.]+``|\"[\w.]+\"))*:")
 
 
 def setup(app: Sphinx) -> None:
-    """Make MathML the way formulas are written, and arguments in docstrings a list."""
+    """Write formulas as MathML, arguments in docstrings as a list, and the gallery's pictures as links."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("autodoc-process-docstring", list_arguments)
+    app.connect("doctree-resolved", link_gallery)
 
 
 html_math_renderer = "mathml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_what_fewer_bits_cost_is_what_the_tables_show() -> None:
     said = re.search(r"by at most ([\d.]+) points of 100, and int8 by at most ([\d.]+\d)", page)
     assert said is not None
     assert [f"{difference:.2f}" for difference in largest] == list(said.groups())
+
+
+def test_the_gallery_shows_the_commands_of_its_pages() -> None:
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    recordings = importlib.import_module("gallery").RECORDINGS
+    commands = [shlex.split(line) for line in re.findall(r"^\$ minigte explain (.*)$", page, re.MULTILINE)]
+    assert len(commands) == len(recordings) == 5
+    for command, (name, recording) in zip(commands, recordings.items(), strict=True):
+        options = [("--layer", recording.layer), ("--head", recording.head)]
+        given = [word for option, value in options if value for word in (option, str(value))]
+        assert command == [*recording.texts, *given]
+        assert f"](images/gallery-{name}.png)" in page
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("[1-9]-*.md")), ids=lambda page: page.name)

@@ -1,9 +1,12 @@
-"""The built site (make docs) stands on its own: it loads nothing from elsewhere, its links lead somewhere."""
+"""The built site (make docs) stands on its own, its links lead somewhere, and it fits every screen."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -77,3 +80,69 @@ def test_css_loads_nothing_from_elsewhere() -> None:
         text = path.read_text(encoding="utf-8")
         assert "url(http" not in text, path
         assert "@import" not in text, path
+
+
+PARTS = {
+    "Guide": ["quick-start", "troubleshooting", "reference"],
+    "Course": ["course", "1-from-text-to-ids", "9-threads", "gallery"],
+    "Evidence": ["benchmark", "quality", "restricted"],
+}
+
+
+def test_the_navigation_has_three_parts() -> None:
+    navigation = (SITE / "index.html").read_text(encoding="utf-8").partition('class="sidebar-tree"')[2]
+    for caption, following in zip(PARTS, [*list(PARTS)[1:], "</div>"], strict=True):
+        part = navigation.partition(f">{caption}<")[2].partition(f">{following}<")[0]
+        for name in PARTS[caption]:
+            assert f'href="{name}.html"' in part, (caption, name)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Any]:
+    """A tab of a headless Chromium."""
+    chromium = shutil.which("chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="make docs installs playwright")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser.new_page()
+        browser.close()
+
+
+WRITTEN = [
+    path for path in PAGES if path.parent == SITE and path.name not in ("genindex.html", "search.html")
+]
+
+
+WIDTHS = [360, 390, 768, 1080, 1199, 1200, 1280, 1311, 1312, 1366, 1440, 1600, 1920]
+CUT = """() => [...document.querySelectorAll("article pre")]
+    .filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre => pre.textContent.slice(0, 60))"""
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
+def test_it_fits_every_screen(tab: Any, path: Path) -> None:
+    """No page scrolls sideways, and from 1,080 pixels on no line of code is cut off."""
+    tab.goto(path.as_uri())
+    found = {}
+    for width in WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 800})
+        found[width] = (tab.evaluate(SIDEWAYS), tab.evaluate(CUT) if width >= 1080 else [])
+    assert {width: seen for width, seen in found.items() if seen != (0, [])} == {}
+
+
+def test_search_works_from_files(tab: Any) -> None:
+    tab.goto((SITE / "search.html").as_uri() + "?q=softmax")
+    tab.wait_for_selector("#search-results li a")
+    assert "3 Attention" in tab.inner_text("#search-results")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_follows_the_systems_colours(tab: Any, scheme: str) -> None:
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto((SITE / "index.html").as_uri())
+    red, green, blue = tab.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).slice(0, 3).map(Number)"
+    )
+    assert (red + green + blue > 600) == (scheme == "light")

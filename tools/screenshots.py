@@ -1,4 +1,4 @@
-"""Take the pictures of docs/explain.md: every view of the page of `minigte explain`, in light and dark.
+"""Take the pictures of docs/explain.md and docs/gallery.md: views of the page of `minigte explain`.
 
 `make screenshots` runs it. Needs Chromium, playwright, matplotlib and gte-small (MINIGTE_MODEL, or by name).
 """
@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from gallery import write
 from playwright.sync_api import Page, sync_playwright
 
 from minigte import Embedder
@@ -20,6 +21,7 @@ from minigte.explain.page import page
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 TEXTS = ("what is the capital of China?", "Beijing is the capital city of China.")
 LAYER, HEAD = 3, 7  # in gte-small it gathers from the next token
+TOKENS = {"capital": 1, "bank": 2, "film": 1, "keys": 6, "pieces": 2}  # of the gallery: which one is chosen
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
@@ -41,6 +43,21 @@ def take(tab: Page, scheme: str) -> None:
         print(path.relative_to(IMAGES.parent.parent), path.stat().st_size, "bytes")
 
 
+def take_gallery(tab: Page, folder: Path) -> None:
+    """One picture of each page of the gallery: the attention, or for "film" the parts of the score."""
+    for name, path in write(folder).items():
+        tab.goto(path.as_uri())
+        tab.get_by_role("option").nth(TOKENS[name]).click()
+        heading = "Similarity" if name == "film" else "Attention"
+        section = tab.locator("section").filter(has=tab.get_by_role("heading", name=heading, exact=True))
+        target = IMAGES / f"gallery-{name}.png"
+        box = section.bounding_box()
+        assert box is not None
+        clip = {**box, "height": min(box["height"], 760)}  # the film's tables go on for long
+        tab.screenshot(path=target, clip=clip, full_page=True, animations="disabled")
+        print(target.relative_to(IMAGES.parent.parent), target.stat().st_size, "bytes")
+
+
 def main() -> None:
     """Write all pictures."""
     chromium = shutil.which("chromium")
@@ -59,6 +76,7 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme)
             tab.goto(path.as_uri())
             take(tab, scheme)
+        take_gallery(browser.new_page(viewport={"width": 1000, "height": 900}), Path(folder))
         browser.close()
 
 
