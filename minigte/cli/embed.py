@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet --resume",
         "cat queries.txt | minigte embed --prompt 'query: ' > vectors.jsonl",
+        "jq -c '.[]' texts.json | minigte embed --output vectors.npy",
     ),
 )
 @click.argument("texts", nargs=-1)
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
-    help="By default the output's suffix tells; on stdout it is jsonl.",
+    help="By default the output's suffix tells; on stdout, a device or a pipe it is jsonl.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an earlier run to the same output was ended.")
 @options.prompts("each text")

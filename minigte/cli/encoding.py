@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from minigte.cli.progress import progress_lines, shows_bar
+from minigte.cli.progress import progress_for
 from minigte.cli.records import Record
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def encoded(
 ) -> Iterator[tuple[list[Record], Vectors]]:
     """Yield some records and their (n, D) vectors at a time; only those on their way are held.
 
-    ``progress``: whether to show it, None where it helps. ``start`` texts were done before. ``options`` go to
+    ``progress``: see ``progress_for``. ``start`` texts were done before. ``options`` go to
     ``Embedder.encode_stream``.
     """
     waiting: collections.deque[Record] = collections.deque()
@@ -29,8 +29,6 @@ def encoded(
             waiting.append(record)
             yield record.text
 
-    bar = shows_bar(progress)
-    with progress_lines(progress is None and not bar, start) as done:
-        for vectors in embedder.encode_stream(texts(), show_progress_bar=bar, start=start, **options):
-            yield [waiting.popleft() for _ in vectors], vectors
-            done(len(vectors))
+    options |= {"start": start, "show_progress_bar": progress_for(progress, start)}
+    for vectors in embedder.encode_stream(texts(), **options):
+        yield [waiting.popleft() for _ in vectors], vectors

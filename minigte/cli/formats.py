@@ -27,6 +27,7 @@ INPUT_SUFFIXES = {
     ".parquet": "parquet",
 }
 OUTPUT_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npy": "npy", ".parquet": "parquet"}
+TEXT_COLUMN, ID_COLUMN = "text", "id"  # of tables and JSON objects, where the caller names no others
 STREAM = "-"  # the name of stdin as an input, of stdout as an output
 GZIP_SUFFIX = ".gz"  # after the suffix of an input
 

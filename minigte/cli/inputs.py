@@ -21,11 +21,11 @@ from minigte.cli.formats import (
     INPUT_FORMATS,
     PARQUET_MAGIC,
     STREAM,
+    TEXT_COLUMN,
     input_format_of,
 )
 from minigte.cli.records import (
     READ_ERRORS,
-    TEXT_COLUMN,
     Columns,
     Record,
     read_jsonl,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from minigte.backend import BACKENDS, DTYPES
-from minigte.cli.formats import INPUT_FORMATS
+from minigte.cli.formats import ID_COLUMN, INPUT_FORMATS, TEXT_COLUMN
 from minigte.errors import InputError
 from minigte.loading.sources import DEFAULT_MODEL
 
@@ -49,7 +49,7 @@ def _once(context: click.Context, option: click.Parameter, names: Sequence[str])
 
 def one_file(*names: str, help: str) -> Callable[[Function], Function]:
     """An option that names one file."""
-    return click.option(*names, multiple=True, callback=_once, help=help)
+    return click.option(*names, multiple=True, callback=_once, metavar="FILE", help=help)
 
 
 origin = _together(
@@ -107,11 +107,11 @@ reading = _together(
         type=click.Choice(INPUT_FORMATS),
         help="What the file holds. By default its suffix tells, else how it begins, else it is lines.",
     ),
-    click.option("--column", show_default="text", help="The column or key of the texts."),
+    click.option("--column", help=f"The column or key of the texts; by default {TEXT_COLUMN}."),
     click.option(
         "--id-column",
-        show_default="id, or without one the texts' numbers from 0",
-        help="The column or key of the ids.",
+        help=f"The column or key of the ids; by default {ID_COLUMN}, or the texts' numbers from 0 where "
+        "there is none.",
     ),
 )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from types import TracebackType
 
 import click
 
@@ -15,59 +13,57 @@ from minigte.runtime.progress import on_terminal
 SECONDS = 60.0  # from one line to the next
 
 
-def shows_bar(progress: bool | None) -> bool | None:
-    """What to ask of a bar: as ``progress`` says, or None where there is a terminal to show one on.
+def progress_for(progress: bool | None, start: int = 0) -> bool | ProgressLines | None:
+    """What shows the progress of ``Embedder.encode_stream``: a bar, lines, or nothing.
 
-    Raises MissingDependencyError where one is asked for and cannot be drawn.
+    ``progress``: what the caller wants; None is a bar on a terminal, where it can be drawn, and else lines.
+    ``start``: how many texts were done before. Raises MissingDependencyError where a bar is asked for and
+    cannot be drawn.
     """
-    wanted = None if progress is None and on_terminal() else bool(progress)
-    if wanted is not False:
-        try:
-            import tqdm  # noqa: F401 - the library draws with it
-        except ImportError as error:
-            if wanted:
-                raise MissingDependencyError(
-                    f"a progress bar needs the tqdm package, which cannot be imported ({error}): "
-                    "pip install tqdm"
-                ) from error
-            return False
-    return wanted
-
-
-@contextlib.contextmanager
-def progress_lines(show: bool, start: int = 0) -> Iterator[Callable[[int], None]]:
-    """Say on stderr once a minute how many texts are done, and sum up at the end of what took longer.
-
-    Gives a function to call with how many more are done. ``start`` were done before.
-    """
-    began = time.monotonic()
-    texts = lines = 0
-    ended = threading.Event()
-
-    def add(more: int) -> None:
-        nonlocal texts
-        texts += more
-
-    def say(words: str) -> None:
-        seconds = time.monotonic() - began
-        rate = f"{texts / seconds:,.1f} a second"
-        click.echo(f"minigte: {start + texts:,} texts {words} {seconds / 60:.0f} min, {rate}", err=True)
-
-    def every_minute() -> None:
-        nonlocal lines
-        while not ended.wait(SECONDS):
-            lines += 1
-            say("after")
-
-    if not show:
-        yield add
-        return
-    thread = threading.Thread(target=every_minute, name="minigte progress", daemon=True)
-    thread.start()
+    if progress is False or (progress is None and not on_terminal()):
+        return False if progress is False else ProgressLines(start)
     try:
-        yield add
-    finally:
-        ended.set()
-        thread.join()
-    if lines:
-        say("done in")
+        import tqdm  # noqa: F401 - the library draws with it
+    except ImportError as error:
+        if progress is None:
+            return ProgressLines(start)
+        raise MissingDependencyError(
+            f"a progress bar needs the tqdm package, which cannot be imported ({error}): pip install tqdm"
+        ) from error
+    return progress
+
+
+class ProgressLines:
+    """Lines on stderr: once a minute how many texts are done, and at the end the sum of what took longer."""
+
+    def __init__(self, start: int = 0) -> None:
+        """``start`` texts were done before."""
+        self._start = start
+        self._texts = 0
+        self._began = self._said = time.monotonic()
+
+    def __enter__(self) -> ProgressLines:
+        self._began = self._said = time.monotonic()
+        return self
+
+    def update(self, texts: int) -> None:
+        """Count some more texts, and say how many they are now if a minute has gone by."""
+        self._texts += texts
+        now = time.monotonic()
+        if now - self._said >= SECONDS:
+            self._said = now
+            self._say("after")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None and self._said > self._began:
+            self._say("done in")
+
+    def _say(self, words: str) -> None:
+        seconds = time.monotonic() - self._began
+        click.echo(
+            f"minigte: {self._start + self._texts:,} texts {words} {seconds / 60:.0f} min, "
+            f"{self._texts / seconds:,.1f} a second",
+            err=True,
+        )

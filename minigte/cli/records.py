@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-from minigte.cli.formats import require_pyarrow
+from minigte.cli.formats import ID_COLUMN, TEXT_COLUMN, require_pyarrow
 from minigte.cli.ids import plain
 from minigte.errors import InputError
 from minigte.tokenizing.texts import check_unicode
-
-TEXT_COLUMN, ID_COLUMN = "text", "id"  # where the caller names no others
 
 READ_ERRORS = (OSError, EOFError, zlib.error)  # the last two of a file that gzip has not made whole
 

@@ -17,16 +17,18 @@ def on_terminal() -> bool:
 class Progress:
     """How many texts of a call are read, cut and embedded; a bar shows it.
 
-    ``show``: True always, False never, None on a terminal after PROGRESS_DELAY seconds. ``start`` texts were
-    done before the call.
+    ``show``: True always, False never, None on a terminal after PROGRESS_DELAY seconds; or something that
+    shows it in another way, a context manager with an ``update``. ``start`` texts were done before the call.
     """
 
-    def __init__(self, show: bool | None, texts: Iterable[str], start: int) -> None:
+    def __init__(self, show: Any, texts: Iterable[str], start: int) -> None:
         self._start = start
         self.texts = 0  # that were read in this call
         self.cut = 0  # of these
         self._bar: Any = None
-        if sys.stderr is not None and (show or (show is None and on_terminal())):
+        if hasattr(show, "update"):
+            self._bar = show
+        elif sys.stderr is not None and (show or (show is None and on_terminal())):
             from tqdm import tqdm
 
             total = start + len(texts) if isinstance(texts, Sized) else None
@@ -50,8 +52,10 @@ class Progress:
             self._bar.update(texts)
 
     def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._bar.__exit__(*error)

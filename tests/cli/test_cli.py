@@ -621,7 +621,7 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, package):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["embed"], ["similarity"], ["search"], ["download"], ["warmup"], ["info"]]
+    "command", [[], ["embed"], ["similarity"], ["search"], ["explain"], ["download"], ["warmup"], ["info"]]
 )
 def test_every_help_page_has_examples(run, command):
     page = succeeded(run(*command, "--help"))

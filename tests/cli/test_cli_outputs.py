@@ -7,20 +7,23 @@ import decimal
 import io
 import json
 import re
-import time
+import sys
 import uuid
 
 import numpy as np
 import pytest
+import tiny
 
+from minigte import Embedder
 from minigte.cli import progress
+from minigte.cli.encoding import encoded
 from minigte.cli.ids import as_text
 from minigte.cli.inputs import read_records
 from minigte.cli.outputs import output_of
-from minigte.cli.progress import progress_lines, shows_bar
+from minigte.cli.progress import ProgressLines, progress_for
 from minigte.cli.records import Record
 from minigte.cli.resumable import _digest
-from minigte.errors import InputError
+from minigte.errors import InputError, MissingDependencyError
 
 DIMENSION = 2
 
@@ -176,51 +179,62 @@ def test_npy_is_not_appended_to_what_is_there(tmp_path):
 # Progress
 
 
+@pytest.fixture
+def every_text(monkeypatch):
+    """A line where else a minute would go by."""
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+
+
 def test_a_short_run_says_nothing(capsys):
-    with progress_lines(True) as done:
-        done(5)
+    with ProgressLines() as lines:
+        lines.update(5)
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_long_run_says_where_it_is_and_sums_up(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS", 0.05)
-    with progress_lines(True, start=1000) as done:
-        done(1024)
-        time.sleep(0.3)
-        done(476)
+@pytest.mark.usefixtures("every_text")
+def test_a_long_run_says_where_it_is_and_sums_up(capsys, tmp_path):
+    """Also within a chunk, which may take minutes; on the way through an Embedder as a command goes it."""
+    embedder = Embedder(tiny.write_model(tmp_path), backend="numpy")
+    records = iter([Record(i, "cat " * (i % 20)) for i in range(1500)])
+    chunks = list(encoded(embedder, records, progress=None, start=1000))
+    assert [len(chunk) for chunk, _ in chunks] == [1024, 476]
     out, err = capsys.readouterr()
     assert out == ""
-    *running, last = err.splitlines()
-    assert running
-    for line in running:
-        assert re.fullmatch(r"minigte: 2,024 texts after \d+ min, [\d,.]+ a second", line)
-    assert re.fullmatch(r"minigte: 2,500 texts done in \d+ min, [\d,.]+ a second", last)
+    *running, last = (
+        re.fullmatch(r"minigte: ([\d,]+) texts (.*) \d+ min, [\d,.]+ a second", line)
+        for line in err.splitlines()
+    )
+    counts = [int(line[1].replace(",", "")) for line in running]
+    assert counts == sorted(set(counts))
+    assert 1000 < counts[0] < 2024
+    assert {line[2] for line in running} == {"after"}
+    assert (last[1], last[2]) == ("2,500", "done in")
 
 
-def test_a_run_that_fails_is_not_summed_up(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS", 0.05)
-
+@pytest.mark.usefixtures("every_text")
+def test_a_run_that_fails_is_not_summed_up(capsys):
     def failing():
-        with progress_lines(True) as done:
-            done(1)
-            time.sleep(0.2)
+        with ProgressLines() as lines:
+            lines.update(1)
             raise KeyError
 
     with pytest.raises(KeyError):
         failing()
-    assert "done" not in capsys.readouterr().err
+    assert "done in" not in capsys.readouterr().err
 
 
-def test_no_lines_where_none_are_wanted(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "SECONDS", 0.01)
-    with progress_lines(False) as done:
-        time.sleep(0.1)
-        done(1)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_bar_is_for_a_terminal(monkeypatch):
-    monkeypatch.setattr(progress, "on_terminal", lambda: False)
-    assert [shows_bar(progress) for progress in (None, True, False)] == [False, True, False]
-    monkeypatch.setattr(progress, "on_terminal", lambda: True)
-    assert [shows_bar(progress) for progress in (None, True, False)] == [None, True, False]
+@pytest.mark.parametrize("package", ["there", "missing"])
+def test_a_bar_is_for_a_terminal(monkeypatch, package):
+    if package == "missing":
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    for terminal in (False, True):
+        monkeypatch.setattr(progress, "on_terminal", lambda terminal=terminal: terminal)
+        assert progress_for(False) is False
+        lines = isinstance(progress_for(None), ProgressLines)
+        assert lines == (not terminal or package == "missing")
+        assert lines or progress_for(None) is None
+        if package == "there":
+            assert progress_for(True) is True
+        else:
+            with pytest.raises(MissingDependencyError, match="pip install tqdm"):
+                progress_for(True)
