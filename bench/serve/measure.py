@@ -1,0 +1,425 @@
+"""How ``minigte serve`` does under load, beside other servers; each part writes JSON that report.py reads.
+
+    load      requests a second and latencies at 1, 8, 64 and 256 connections, for every server that is here
+    query     what one request on an idle server costs more than the library's own call
+    overload  ten times what it can do: memory, refusals, right answers, and the second after
+    soak      clients that die, hang and send rubbish, for an hour
+
+All traffic stays on the loopback, and every part ends by itself. ``load`` needs wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import collections
+import http.client
+import json
+import os
+import random
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import machine
+import texts as corpus
+from serve import servers
+
+from minigte import Embedder
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE.parent / "results" / "serve"
+CONNECTIONS = (1, 8, 64, 256)
+SHORT, LONG = 9, 1  # of ten requests in the mix
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("load", "query", "overload", "soak"))
+    parser.add_argument("--model", type=Path, required=True, help="a folder with gte-small")
+    parser.add_argument("--data", type=Path, required=True, help="a folder with STSBenchmark and NFCorpus")
+    parser.add_argument("--onnx", type=Path, help="a folder with onnx/model.onnx, for fastembed")
+    parser.add_argument("--gguf", type=Path, help="gte-small in llama.cpp's format")
+    parser.add_argument("--seconds", type=float, help="of each measurement, or of the whole part")
+    parser.add_argument("--only", default="", help="servers whose name has this in it")
+    parser.add_argument("--dtype", default="float32", help="of minigte, but for load")
+    parser.add_argument("--output", type=Path, help="the JSON file; by default in bench/results/serve")
+    options = parser.parse_args()
+    begun, others = time.time(), machine.busy()
+    result = {"load": load, "query": query, "overload": overload, "soak": soak}[options.part](options)
+    result = {
+        "part": options.part,
+        "begun": time.strftime("%F %H:%M", time.localtime(begun)),
+        "seconds": round(time.time() - begun, 1),
+        "machine": machine.facts(),
+        "busy_before": round(others, 3),
+        **result,
+    }
+    path = options.output or RESULTS / f"{time.strftime('%F')}-{options.part}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(path)
+
+
+def read_texts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Short texts (STSBenchmark), and documents that the model reads whole (NFCorpus)."""
+    tokenizer = corpus.load_tokenizer(options.model)
+    tokenizer.no_truncation()
+    documents = [
+        text for text in corpus.read_documents(options.data)[:600] if len(tokenizer.encode(text).ids) <= 500
+    ]
+    return corpus.read_sentences(options.data)[:1000], documents[:300]
+
+
+def bodies(texts: Sequence[str]) -> list[str]:
+    """One request for each text."""
+    return [json.dumps({"input": text, "model": "gte-small"}) for text in texts]
+
+
+def mixed(short: list[str], long: list[str]) -> list[str]:
+    """Nine short texts, a document, and so on."""
+    mix = []
+    for i in range(len(long) * (SHORT + LONG)):
+        group, place = divmod(i, SHORT + LONG)
+        mix.append(long[group] if place == SHORT else short[(group * SHORT + place) % len(short)])
+    return mix
+
+
+def files_of(options: argparse.Namespace) -> dict[str, str]:
+    """What the servers' commands name."""
+    model = Path(tempfile.mkdtemp()) / "gte-small"
+    model.symlink_to(options.model.resolve(), target_is_directory=True)
+    return {"model": str(model), "onnx": str(options.onnx or ""), "gguf": str(options.gguf or "")}
+
+
+def load(options: argparse.Namespace) -> dict[str, Any]:
+    """Requests a second and latencies, server by server."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("load needs wrk: apt-get install wrk")
+    seconds = options.seconds or 10
+    short, long = read_texts(options)
+    workloads = {"short": bodies(short), "documents": bodies(long), "mix": bodies(mixed(short, long))}
+    rows, missing = [], []
+    files = files_of(options)
+    for kind in servers.KINDS:
+        if options.only not in kind.name:
+            continue
+        if kind.needs and not Path(kind.needs).exists():
+            missing.append(f"{kind.name}: {kind.needs} is not here")
+            continue
+        if any(not files[name] for name in ("onnx", "gguf") if f"{{{name}}}" in kind.command):
+            missing.append(f"{kind.name}: no file was given")
+            continue
+        try:
+            with servers.started(kind, files) as server:
+                for name, requests in workloads.items():
+                    for connections in CONNECTIONS:
+                        wrk(server, requests, connections, min(2.0, seconds))  # warm
+                        measured = wrk(server, requests, connections, seconds)
+                        row = {"server": kind.name, "precision": kind.precision, "workload": name}
+                        rows.append({**row, "connections": connections, **measured, "rss": server.rss()})
+                        print(json.dumps(rows[-1]), file=sys.stderr)
+        except RuntimeError as error:
+            missing.append(str(error))
+            print(error, file=sys.stderr)
+    return {"seconds_each": seconds, "rows": rows, "missing": missing}
+
+
+def wrk(server: servers.Started, requests: list[str], connections: int, seconds: float) -> dict[str, Any]:
+    """One run of wrk."""
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("\n".join(requests) + "\n")
+        file.flush()
+        command = [
+            "wrk",
+            "--threads",
+            "1",
+            "--connections",
+            str(connections),
+            "--timeout",
+            "60s",
+            "--latency",
+        ]
+        command += [
+            "--duration",
+            f"{max(1, round(seconds))}s",
+            "--script",
+            str(HERE / "requests.lua"),
+            server.url,
+        ]
+        environment = {**os.environ, "SERVE_BODIES": file.name, "SERVE_PATH": server.kind.path}
+        process = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (line,) = [line for line in process.stdout.splitlines() if line.startswith("JSON ")]
+    measured: dict[str, Any] = json.loads(line.removeprefix("JSON "))
+    return {"requests_per_second": round(measured["requests"] / measured["seconds"], 1), **measured}
+
+
+def minigte_kind(options: argparse.Namespace, *more: str) -> servers.Kind:
+    """minigte in one precision."""
+    return servers.Kind("minigte", options.dtype, (*servers.minigte(options.dtype), *more))
+
+
+def query(options: argparse.Namespace) -> dict[str, Any]:
+    """Turn about, the library's call in this process and one request over a kept connection."""
+    seconds = options.seconds or 20
+    short, _ = read_texts(options)
+    embedder = Embedder(options.model, dtype=options.dtype)
+    for text in short[:50]:
+        embedder.encode(text)
+    library, served = [], []
+    with servers.started(minigte_kind(options), files_of(options)) as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+        end = time.monotonic() + seconds
+        place = 0
+        while time.monotonic() < end:
+            text = short[place % len(short)]
+            place += 1
+            begun = time.perf_counter()
+            embedder.encode(text)
+            library.append(time.perf_counter() - begun)
+            time.sleep(0.002)  # so that neither finds the other's threads still spinning
+            body = json.dumps({"input": text, "model": "gte-small", "encoding_format": "base64"})
+            begun = time.perf_counter()
+            connection.request("POST", "/v1/embeddings", body, {"Content-Type": "application/json"})
+            connection.getresponse().read()
+            served.append(time.perf_counter() - begun)
+            time.sleep(0.002)
+    differences = sorted(1e3 * (b - a) for a, b in zip(library, served, strict=True))
+    return {
+        "dtype": options.dtype,
+        "queries": len(library),
+        "library_p50_ms": round(1e3 * statistics.median(library), 3),
+        "served_p50_ms": round(1e3 * statistics.median(served), 3),
+        "difference_p50_ms": round(statistics.median(differences), 3),
+        "difference_p90_ms": round(differences[int(0.9 * len(differences))], 3),
+    }
+
+
+class Watcher:
+    """Looks at a server's memory once in a while."""
+
+    def __init__(self, server: servers.Started, every: float) -> None:
+        self.samples: list[tuple[float, int]] = []
+        self._server = server
+        self._every = every
+        self._stop = threading.Event()
+        self._begun = time.monotonic()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every):
+            self.samples.append((round(time.monotonic() - self._begun, 1), self._server.rss()))
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+
+
+class Checker:
+    """A client that knows the right answers."""
+
+    def __init__(self, server: servers.Started, texts: list[str], right: np.ndarray) -> None:
+        self.address = server.url.removeprefix("http://")
+        self.texts = texts
+        self.right = right
+        self.statuses: collections.Counter[str] = collections.Counter()
+        self.wrong = 0
+
+    def ask(self, chance: random.Random, most: int = 8) -> None:
+        """One request of some texts over a connection of its own; what comes back is compared bit for bit."""
+        chosen = [chance.randrange(len(self.texts)) for _ in range(chance.randint(1, most))]
+        body = {"input": [self.texts[i] for i in chosen], "model": "gte-small", "encoding_format": "base64"}
+        connection = http.client.HTTPConnection(self.address, timeout=90)
+        try:
+            connection.request(
+                "POST", "/v1/embeddings", json.dumps(body), {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+            self.statuses[str(answer.status)] += 1
+            if answer.status == 200:
+                rows = [
+                    np.frombuffer(base64.b64decode(item["embedding"]), "<f4")
+                    for item in json.loads(content)["data"]
+                ]
+                self.wrong += not np.array_equal(np.stack(rows), self.right[chosen])
+            elif answer.status in (429, 503):
+                self.wrong += int(answer.headers["retry-after"]) < 1
+        except OSError as error:
+            self.statuses[type(error).__name__] += 1
+        finally:
+            connection.close()
+
+
+def overload(options: argparse.Namespace) -> dict[str, Any]:
+    """Many times what it can do, for two minutes, while a client checks what is answered."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("overload needs wrk: apt-get install wrk")
+    seconds = options.seconds or 120
+    short, long = read_texts(options)
+    pool = short[:200] + long[:20]
+    right = Embedder(options.model, dtype=options.dtype).encode(pool)
+    requests = bodies(mixed(short, long))
+    with servers.started(minigte_kind(options, "--max-queue-seconds", "0.5"), files_of(options)) as server:
+        capacity = wrk(server, requests, 16, min(10.0, seconds))["requests_per_second"]
+        before = latency(server, short)
+        watcher, checker = Watcher(server, max(0.2, seconds / 240)), Checker(server, pool, right)
+        running = True
+
+        def check() -> None:
+            chance = random.Random(0)
+            while running:
+                checker.ask(chance)
+
+        checking = threading.Thread(target=check)
+        checking.start()
+        flood = wrk(server, requests, 900, seconds)
+        running = False
+        checking.join()
+        ended = time.monotonic()
+        after = latency(server, short)
+        recovered = time.monotonic() - ended
+        watcher.stop()
+        healthy = servers.ask(server.url + "/health") == b""
+    memory = [size for _, size in watcher.samples]
+    quarter = max(1, len(memory) // 4)
+    return {
+        "dtype": options.dtype,
+        "flood_seconds": seconds,
+        "capacity_per_second": capacity,
+        "asked_per_second": flood["requests_per_second"],
+        "times_capacity": round(flood["requests_per_second"] / capacity, 1),
+        "answers": flood["statuses"],
+        "flood_p99_ms": flood["p99_ms"],
+        "checked": dict(checker.statuses),
+        "checked_wrong": checker.wrong,
+        "rss_first_quarter": max(memory[:quarter]),
+        "rss_last_quarter": max(memory[-quarter:]),
+        "query_ms_before": before,
+        "query_ms_after": after,
+        "seconds_until_measured_after": round(recovered, 2),
+        "healthy": healthy,
+        "rss": watcher.samples,
+    }
+
+
+def latency(server: servers.Started, short: list[str]) -> float:
+    """The median of some lone queries, in ms."""
+    times = []
+    for text in short[:20]:
+        begun = time.perf_counter()
+        servers.ask(server.url + "/v1/embeddings", bodies([text])[0].encode())
+        times.append(1e3 * (time.perf_counter() - begun))
+    return round(statistics.median(times), 2)
+
+
+def soak(options: argparse.Namespace) -> dict[str, Any]:
+    """Good clients that check, beside clients that die, hang and send rubbish."""
+    seconds = options.seconds or 3600
+    short, long = read_texts(options)
+    pool = short[:400] + long[:40]
+    right = Embedder(options.model, dtype=options.dtype).encode(pool)
+    counts: collections.Counter[str] = collections.Counter()
+    with servers.started(minigte_kind(options, "--max-body-bytes", "1000000"), files_of(options)) as server:
+        checker = Checker(server, pool, right)
+        watcher = Watcher(server, max(0.2, seconds / 720))
+        end = time.monotonic() + seconds
+        hanging: collections.deque[socket.socket] = collections.deque()
+
+        def good(seed: int) -> None:
+            chance = random.Random(seed)
+            while time.monotonic() < end:
+                checker.ask(chance)
+
+        def bad(seed: int) -> None:
+            chance = random.Random(seed)
+            while time.monotonic() < end:
+                counts[misbehave(server, chance, pool, hanging)] += 1
+                time.sleep(chance.random() * 0.05)
+
+        threads = [threading.Thread(target=good, args=(i,)) for i in range(4)]
+        threads += [threading.Thread(target=bad, args=(100 + i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        watcher.stop()
+        for connection in hanging:
+            connection.close()
+        healthy = servers.ask(server.url + "/health") == b""
+        after = latency(server, short)
+    memory = [size for _, size in watcher.samples]
+    tenth = max(1, len(memory) // 10)
+    return {
+        "dtype": options.dtype,
+        "soak_seconds": seconds,
+        "checked": dict(checker.statuses),
+        "checked_wrong": checker.wrong,
+        "bad_clients": dict(counts),
+        "rss_second_tenth": max(memory[tenth : 2 * tenth] or memory),
+        "rss_last_tenth": max(memory[-tenth:]),
+        "query_ms_after": after,
+        "healthy": healthy,
+        "rss": watcher.samples,
+    }
+
+
+def misbehave(
+    server: servers.Started, chance: random.Random, pool: list[str], hanging: collections.deque[socket.socket]
+) -> str:
+    """One client that should not be; gives what it did."""
+    kind = chance.choice(
+        ("dies", "resets", "hangs", "half", "rubbish", "wrong json", "too large", "never reads")
+    )
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    content = json.dumps(
+        {"input": [chance.choice(pool) for _ in range(chance.randint(1, 60))], "model": "gte-small"}
+    )
+    if kind == "wrong json":
+        content = content[: chance.randrange(len(content))]
+    elif kind == "too large":
+        content += " " * 1_200_000
+    head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content.encode())}\r\n\r\n"
+    whole = head.encode() + content.encode()
+    try:
+        connection = socket.create_connection((host, int(port)), timeout=30)
+        if kind == "rubbish":
+            connection.sendall(chance.randbytes(chance.randint(1, 3000)))
+        elif kind in ("hangs", "half"):
+            connection.sendall(whole[: chance.randrange(1, len(whole))])
+        else:
+            connection.sendall(whole)
+        if kind in ("hangs", "never reads"):
+            hanging.append(connection)
+            while len(hanging) > 100:
+                hanging.popleft().close()
+            return kind
+        if kind == "resets":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if kind in ("wrong json", "too large"):
+            connection.recv(100)
+        connection.close()
+    except OSError:
+        return f"{kind}, refused"
+    return kind
+
+
+if __name__ == "__main__":
+    main()

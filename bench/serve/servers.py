@@ -1,0 +1,169 @@
+"""The servers that are measured: how each is started, stopped, and asked whether it is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A server."""
+
+    name: str
+    precision: str
+    command: tuple[str, ...]  # with {model}, {onnx}, {gguf} and {port}
+    path: str = "/v1/embeddings"
+    needs: str = ""  # a program that must be there
+
+
+def python(environment: str) -> str:
+    """The interpreter of one of the make targets' environments; this one, where it is not there."""
+    path = ROOT / environment / "bin" / "python"
+    return str(path) if path.exists() else sys.executable
+
+
+def minigte(dtype: str, *options: str) -> tuple[str, ...]:
+    """The command that serves with minigte."""
+    start = (sys.executable, "-m", "minigte", "serve", "--model", "{model}", "--port", "{port}")
+    return (*start, "--dtype", dtype, "--log-level", "warning", "--max-queue-seconds", "60", *options)
+
+
+INFINITY = str(ROOT / ".venv-infinity" / "bin" / "infinity_emb")
+LLAMA = str(ROOT / ".venv-llama" / "bin" / "llama-server")
+KINDS = (
+    Kind("minigte", "float32", minigte("float32")),
+    Kind("minigte", "bfloat16", minigte("bfloat16")),
+    Kind("minigte", "int8", minigte("int8")),
+    Kind(
+        "infinity-emb, torch",
+        "float32",
+        (
+            INFINITY,
+            "v2",
+            "--model-id",
+            "{model}",
+            "--engine",
+            "torch",
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+            "--log-level",
+            "error",
+            "--no-bettertransformer",
+            "--served-model-name",
+            "gte-small",
+            "--batch-size",
+            "32",
+        ),
+        path="/embeddings",
+        needs=INFINITY,
+    ),
+    Kind(
+        "FastAPI + sentence-transformers",
+        "float32",
+        (python(".venv-torch"), str(HERE / "plain.py"), "sentence-transformers", "{model}", "{port}"),
+    ),
+    Kind(
+        "FastAPI + fastembed",
+        "float32",
+        (python(".venv-bench"), str(HERE / "plain.py"), "fastembed", "{onnx}", "{port}"),
+    ),
+    Kind(
+        "llama.cpp",
+        "float32",
+        (
+            LLAMA,
+            "--model",
+            "{gguf}",
+            "--embedding",
+            "--pooling",
+            "mean",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+            "--parallel",
+            "8",
+            "--ctx-size",
+            "4096",
+            "--ubatch-size",
+            "512",
+            "--log-disable",
+        ),
+        needs=LLAMA,
+    ),
+)
+
+
+class Started:
+    """A server that answers."""
+
+    def __init__(self, kind: Kind, process: subprocess.Popen[bytes], port: int) -> None:
+        self.kind = kind
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+
+    def rss(self) -> int:
+        """Bytes in memory, of the process and its children."""
+        pids, total = [self.process.pid], 0
+        while pids:
+            pid = pids.pop()
+            with contextlib.suppress(OSError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return total
+
+
+def ask(url: str, body: bytes | None = None, seconds: float = 60) -> bytes:
+    """One request's answer. Raises OSError."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=seconds) as answer:
+        return bytes(answer.read())
+
+
+@contextlib.contextmanager
+def started(kind: Kind, files: dict[str, str], port: int = 8391) -> Iterator[Started]:
+    """Start a server and wait until it embeds. Raises RuntimeError, with what it said, where it does not."""
+    command = [part.format(**files, port=port) for part in kind.command]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+        server = Started(kind, process, port)
+        try:
+            end = time.monotonic() + 180
+            while True:
+                try:
+                    ask(server.url + kind.path, b'{"input": "ready?", "model": "gte-small"}', 60)
+                    break
+                except OSError as error:
+                    if process.poll() is not None or time.monotonic() > end:
+                        said.seek(0)
+                        text = said.read().decode(errors="replace")[-1500:]
+                        raise RuntimeError(f"{kind.name} does not serve ({error}): {text}") from None
+                    time.sleep(0.2)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
