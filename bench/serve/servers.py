@@ -40,41 +40,23 @@ def minigte(dtype: str, *options: str) -> tuple[str, ...]:
     return (*start, "--dtype", dtype, "--log-level", "warning", "--max-queue-seconds", "60", *options)
 
 
-INFINITY = str(ROOT / ".venv-infinity" / "bin" / "infinity_emb")
-LLAMA = str(ROOT / ".venv-llama" / "bin" / "llama-server")
+# Each as its documentation says, with the settings that suited it best here.
+INFINITY = (
+    *(str(ROOT / ".venv-infinity" / "bin" / "infinity_emb"), "v2", "--model-id", "{model}"),
+    *("--engine", "torch", "--device", "cpu", "--dtype", "float32", "--no-bettertransformer"),
+    *("--served-model-name", "gte-small", "--batch-size", "32"),
+    *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "error"),
+)
+LLAMA = (
+    *(str(ROOT / ".venv-llama" / "bin" / "llama-server"), "--model", "{gguf}"),
+    *("--embedding", "--pooling", "mean", "--parallel", "8", "--ctx-size", "4096", "--ubatch-size", "512"),
+    *("--host", "127.0.0.1", "--port", "{port}", "--log-disable"),
+)
 KINDS = (
     Kind("minigte", "float32", minigte("float32")),
     Kind("minigte", "bfloat16", minigte("bfloat16")),
     Kind("minigte", "int8", minigte("int8")),
-    Kind(
-        "infinity-emb, torch",
-        "float32",
-        (
-            INFINITY,
-            "v2",
-            "--model-id",
-            "{model}",
-            "--engine",
-            "torch",
-            "--device",
-            "cpu",
-            "--dtype",
-            "float32",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "{port}",
-            "--log-level",
-            "error",
-            "--no-bettertransformer",
-            "--served-model-name",
-            "gte-small",
-            "--batch-size",
-            "32",
-        ),
-        path="/embeddings",
-        needs=INFINITY,
-    ),
+    Kind("infinity-emb, torch", "float32", INFINITY, path="/embeddings", needs=INFINITY[0]),
     Kind(
         "FastAPI + sentence-transformers",
         "float32",
@@ -85,30 +67,7 @@ KINDS = (
         "float32",
         (python(".venv-bench"), str(HERE / "plain.py"), "fastembed", "{onnx}", "{port}"),
     ),
-    Kind(
-        "llama.cpp",
-        "float32",
-        (
-            LLAMA,
-            "--model",
-            "{gguf}",
-            "--embedding",
-            "--pooling",
-            "mean",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "{port}",
-            "--parallel",
-            "8",
-            "--ctx-size",
-            "4096",
-            "--ubatch-size",
-            "512",
-            "--log-disable",
-        ),
-        needs=LLAMA,
-    ),
+    Kind("llama.cpp", "float32", LLAMA, needs=LLAMA[0]),
 )
 
 

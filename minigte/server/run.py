@@ -88,6 +88,7 @@ def _serve_here(make_app: Callable[[], Service], listening: socket.socket, limit
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here asks where a request came from
         limit_concurrency=limits.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
