@@ -26,6 +26,7 @@ import texts
 
 from minigte import Embedder
 from minigte.backend import DTYPES, NumPyBackend
+from minigte.engine.kernels import JustInTime
 from minigte.engine.scheduler import Engine
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import Matrix, pack_model, to_bfloat16
@@ -141,8 +142,8 @@ def noisy(study: Study, sentences: list[str]) -> Float32:
     step = np.random.default_rng(0).normal(0, 1, table.shape).astype(np.float32)
     step *= NOISE * np.linalg.norm(table, axis=1, keepdims=True) / np.linalg.norm(step, axis=1, keepdims=True)
     moved = dataclasses.replace(study.weights, word_embeddings=table + step)
-    embedder = Embedder(study.embedder.source.folder, backend="numba")
-    embedder.backend = Engine(study.embedder.config.encoder, moved)
+    embedder = Embedder(study.embedder.source.folder, backend="auto")
+    embedder.backend = Engine(study.embedder.config.encoder, moved, JustInTime())
     return embedder.encode(sentences)
 
 
@@ -156,7 +157,7 @@ def measure(data: Path, model: Path) -> dict[str, Any]:
     }
     vectors = {
         name: {
-            dtype: Embedder(model, backend="numba", dtype=dtype).encode(some, truncation="ignore")
+            dtype: Embedder(model, backend="auto", dtype=dtype).encode(some, truncation="ignore")
             for dtype in DTYPES
         }
         for name, some in workloads.items()

@@ -259,9 +259,9 @@ HINTS = ("LATENCY", "THROUGHPUT")
 SHARES = ("intra", "inter")
 
 PEERS = (
-    Peer("minigte", "float32", minigte("float32", "numba"), MINIGTE, quick=True),
-    Peer("minigte", "bfloat16", minigte("bfloat16", "numba"), MINIGTE, quick=True),
-    Peer("minigte", "int8", minigte("int8", "numba"), MINIGTE, quick=True),
+    Peer("minigte", "float32", minigte("float32", "auto"), MINIGTE, quick=True),
+    Peer("minigte", "bfloat16", minigte("bfloat16", "auto"), MINIGTE, quick=True),
+    Peer("minigte", "int8", minigte("int8", "auto"), MINIGTE, quick=True),
     Peer("minigte (NumPy)", "float32", minigte("float32", "numpy"), MINIGTE),
     Peer("sentence-transformers", "float16, as installed", sentence_transformers(None), TORCH),
     Peer("sentence-transformers", "float32", sentence_transformers("float32"), TORCH),

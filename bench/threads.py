@@ -29,7 +29,8 @@ import texts
 from minigte import Embedder
 from minigte.engine.jit import kernel
 from minigte.engine.pool import Helpers, Job
-from minigte.engine.team import barrier, follow, lead, meeting_point
+from minigte.engine.team import barrier, follow, lead
+from minigte.engine.workspace import meeting_point
 
 ROUNDS = 5
 DTYPES = ("float32", "int8")
@@ -144,7 +145,7 @@ def embed(data: Path, model: Path) -> dict[str, Any]:
         n: sum(len(e) for e in tokenizer.encode_batch(some)) / len(some) for n, some in workloads.items()
     }
     embedders = {
-        (dtype, threads): Embedder(model, backend="numba", dtype=dtype, threads=threads)
+        (dtype, threads): Embedder(model, backend="auto", dtype=dtype, threads=threads)
         for dtype in DTYPES
         for threads in (1, 2)
     }

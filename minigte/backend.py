@@ -1,4 +1,4 @@
-"""Which code runs the forward pass: the Numba engine, or the NumPy reference where Numba is missing.
+"""Which code runs the forward pass: built kernels, the same kernels compiled here by Numba, or NumPy.
 
 This is the one door to ``minigte.engine``, and it is imported only when it is used.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from minigte.models import ARCHITECTURES, bert
 from minigte.models.batch import Batch
 from minigte.reference import FORWARD
 
-BACKENDS = ("auto", "numpy", "numba")
+if TYPE_CHECKING:
+    from minigte.engine.kernels import Kernels
+
+BACKENDS = ("auto", "built", "jit", "numpy")
 DTYPES = tuple(BYTES)
 
 
@@ -73,10 +76,10 @@ class NumPyBackend:
 
 
 def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
-    """The backend that will run, "numpy" or "numba": "auto" is Numba where it works, else NumPy.
+    """The backend that will run: "auto" is the first of "built", "jit" and "numpy" that works here.
 
     Raises InputError for an unknown name and for a dtype the backend does not compute in, and
-    MissingDependencyError where Numba is asked for, by name or by dtype, and does not work.
+    MissingDependencyError where what is asked for, by name or by dtype, does not work.
     """
     one_of("backend", backend, BACKENDS)
     one_of("dtype", dtype, DTYPES)
@@ -84,26 +87,43 @@ def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
         whole_number("threads", threads, 1)
     if backend == "numpy":
         if dtype != "float32":
-            raise InputError(f"the numpy backend computes in float32 alone: for {dtype} use backend='numba'")
+            raise InputError(f"the numpy backend computes in float32 alone: for {dtype} use backend='auto'")
         return "numpy"
-    missing = numba_missing()
-    if missing is None:
-        return "numba"
-    if backend == "numba" or dtype != "float32":
-        raise MissingDependencyError(f"backend 'numba' with dtype {dtype!r} needs Numba, but {missing}")
+    missing = {"built": built_missing, "jit": jit_missing}
+    reasons = {}
+    for name in ("built", "jit") if backend == "auto" else (backend,):
+        reason = missing[name]()
+        if reason is None:
+            return name
+        reasons[name] = reason
+    if backend != "auto" or dtype != "float32":
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        raise MissingDependencyError(f"backend {backend!r} with dtype {dtype!r} does not work here ({why})")
     return "numpy"
 
 
-def numba_missing() -> str | None:
-    """Why Numba cannot be used here, or None."""
+def built_missing() -> str | None:
+    """Why built kernels cannot be used here, or None. Raises InputError for a MINIGTE_CPU that cannot be."""
+    from minigte.engine.library import built
+
+    try:
+        built()
+    except MissingDependencyError as error:
+        return str(error)
+    return None
+
+
+def jit_missing() -> str | None:
+    """Why kernels cannot be compiled here, or None."""
     if _in_sub_interpreter():
         return (
-            "it hangs in a sub-interpreter (mod_wsgi: set WSGIApplicationGroup %{GLOBAL} to use the main one)"
+            "Numba hangs in a sub-interpreter "
+            "(mod_wsgi: set WSGIApplicationGroup %{GLOBAL} to use the main one)"
         )
     try:
         import numba
     except (ImportError, OSError) as error:  # not installed, not for this NumPy, its library is refused
-        return f"it cannot be imported ({error})"
+        return f"Numba cannot be imported ({error})"
     return "NUMBA_DISABLE_JIT is set" if numba.config.DISABLE_JIT else None
 
 
@@ -117,6 +137,21 @@ def _in_sub_interpreter() -> bool:
     except ImportError:  # a Python that has none
         return False
     return bool(interpreters.get_current() != interpreters.get_main())
+
+
+def offers() -> dict[str, str]:
+    """What the backends "built" and "jit" have to offer here, or why they do not work, in words."""
+    from minigte.engine.kernels import JustInTime
+    from minigte.engine.library import describe
+
+    jit = jit_missing()
+    if jit is None:
+        prepared = filter(JustInTime().is_prepared, DTYPES)
+        jit = f"Numba, kernels compiled for this processor: {', '.join(prepared) or 'none yet'}"
+    try:
+        return {"built": describe(), "jit": jit}
+    except (InputError, MissingDependencyError) as error:
+        return {"built": str(error), "jit": jit}
 
 
 def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
@@ -135,9 +170,20 @@ def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
 def load_backend(
     backend: str, config: ModelConfig, weights: bert.Weights, *, dtype: str, threads: int | None = None
 ) -> Backend:
-    """Build a backend that ``choose_backend`` has named; ``threads`` is for "numba" alone."""
+    """Build a backend that ``choose_backend`` has named; ``threads`` is for compiled ones alone."""
     if backend == "numpy":
         return NumPyBackend(config, weights)
     from minigte.engine.scheduler import Engine
 
-    return Engine(config.encoder, weights, dtype=dtype, threads=threads)
+    return Engine(config.encoder, weights, kernels(backend), dtype=dtype, threads=threads)
+
+
+def kernels(backend: str) -> Kernels:
+    """The compiled kernels of the backend "built" or "jit"."""
+    if backend == "jit":
+        from minigte.engine.kernels import JustInTime
+
+        return JustInTime()
+    from minigte.engine.library import built
+
+    return built()

@@ -102,7 +102,8 @@ class Embedder:
         ``truncate_dim``: keep only this many leading components of each vector.
         ``similarity_fn_name``: "cosine", "dot", "euclidean" or "manhattan", in place of the model's own.
         ``dtype``: what the matrix products are computed in, "float32", "bfloat16" or "int8".
-        ``backend``: "numba", "numpy", or "auto", which is Numba where it works; see ``backend_name``.
+        ``backend``: "built" is the kernels that came with minigte, "jit" compiles them for this processor by
+        Numba, "numpy" runs the reference; "auto" is the first of these that works, see ``backend_name``.
         ``threads``: how many share the work; None is as many as the process may use.
         ``others``: sentence-transformers' other arguments, where they change nothing; see ``compatibility``.
 

@@ -12,13 +12,18 @@ import pytest
 from places import ROOT
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
-from minigte.backend import numba_missing
+from minigte.backend import choose_backend, jit_missing, kernels
 from minigte.loading.known_models import find_known
 from minigte.loading.sources import find_model
 
 PARITY = ROOT / "tests" / "parity"
 RESTRICTED = ROOT / "tests" / "restricted"
 CLIENTS = ROOT / "tests" / "clients"
+# Where Numba is missing, what is tested is what users get: built kernels, as a whole.
+NEED_NUMBA = [
+    ROOT / "tests" / "engine" / f"test_{name}.py" for name in ("jit", "kernels", "processors", "team")
+]
+NO_JIT = jit_missing()
 SHARED_MODEL = ROOT.parent / "shared" / "models" / "gte-small"
 
 hypothesis.settings.register_profile("minigte", deadline=None, derandomize=True)
@@ -35,10 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Parity needs torch, restricted root, clients other packages: they run only when they are asked for."""
+    if NO_JIT and collection_path in NEED_NUMBA:
+        return True
     if collection_path not in (PARITY, RESTRICTED, CLIENTS):
         return None
     arguments = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
     return None if any(path.is_relative_to(collection_path) for path in arguments) else True
+
+
+def pytest_report_header() -> str | None:
+    return f"not run, since {NO_JIT}: {', '.join(path.name for path in NEED_NUMBA)}" if NO_JIT else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -49,12 +60,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kernels() -> None:
+def prepared() -> None:
     """Compile once, so that no command of a test says on stderr that it compiles."""
-    if numba_missing() is None:
-        from minigte.engine.scheduler import warmup
-
-        warmup("float32")
+    backend = choose_backend("auto", "float32")
+    if backend != "numpy":
+        kernels(backend).prepare("float32")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from minigte.backend import BACKENDS
+from minigte.backend import BACKENDS, built_missing, jit_missing
 from minigte.explain.stages import Stage
 from minigte.explain.trace import keep_in
 from minigte.models import bert
@@ -22,7 +22,8 @@ HIDDEN_BOUND = 1e-5  # on hidden states, which are of order 1
 VECTOR_BOUND = 1e-6  # on vectors of length 1
 SCORE_BOUND = 2.0**-20  # on scores before softmax, relative: eight units in the last place of float32
 
-COMPUTING_BACKENDS = tuple(name for name in BACKENDS if name != "auto")
+MISSING = {"built": built_missing(), "jit": jit_missing()}
+COMPUTING_BACKENDS = tuple(name for name in BACKENDS if name != "auto" and MISSING.get(name) is None)
 
 # (what was compared, stage) -> the largest difference of this run; `pytest --differences` prints it.
 largest: dict[tuple[str, str], float] = {}

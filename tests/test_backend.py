@@ -10,11 +10,13 @@ import pytest
 import tiny
 
 from minigte import Embedder, InputError, MissingDependencyError
-from minigte.backend import choose_backend, numba_missing
+from minigte.backend import BACKENDS, built_missing, choose_backend, jit_missing
 
 TEXTS = ["the cat sat", "", "a dog", "the dog sat on the mat, run", "a " * 29] * 3
+MISSING = {"built": built_missing(), "jit": jit_missing()}
+COMPILED = [name for name, reason in MISSING.items() if reason is None]
 
-needs_numba = pytest.mark.skipif(numba_missing() is not None, reason=f"Numba: {numba_missing()}")
+needs_kernels = pytest.mark.skipif(not COMPILED, reason=f"{MISSING}")
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +24,20 @@ def folder(tmp_path_factory):
     return tiny.write_model(tmp_path_factory.mktemp("model"))
 
 
-@needs_numba
-def test_auto_is_numba_where_it_works(folder):
+def test_auto_is_the_first_that_works(folder):
     embedder = Embedder(folder)
-    assert embedder.backend_name == "numba"
-    assert repr(embedder) == f"Embedder({str(folder)!r}, dtype='float32', backend='numba')"
+    best = [*COMPILED, "numpy"][0]
+    assert embedder.backend_name == best
+    assert repr(embedder) == f"Embedder({str(folder)!r}, dtype='float32', backend={best!r})"
 
 
-@needs_numba
-def test_both_backends_give_the_same_vectors(folder):
+@pytest.mark.parametrize("backend", COMPILED)
+def test_all_backends_give_the_same_vectors(folder, backend):
     expected = Embedder(folder, backend="numpy").encode(TEXTS)
-    np.testing.assert_allclose(Embedder(folder, backend="numba").encode(TEXTS), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(Embedder(folder, backend=backend).encode(TEXTS), expected, rtol=0, atol=1e-6)
 
 
-@needs_numba
+@needs_kernels
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 def test_a_vector_has_the_same_bits_in_any_company(folder, dtype):
     embedder = Embedder(folder, dtype=dtype)
@@ -48,11 +50,13 @@ def test_a_vector_has_the_same_bits_in_any_company(folder, dtype):
         np.testing.assert_array_equal(Embedder(folder, dtype=dtype, threads=threads).encode(TEXTS), alone)
 
 
-def without_numba(code, **environment):
-    """Run code in a process in which Numba cannot be imported, or as the environment says."""
-    block = "" if environment else "import sys; sys.modules['numba'] = None\n"
+NO_NUMBA = "import sys; sys.modules['numba'] = None\n"
+NOT_BUILT = "import minigte.engine.library as library; library.file_name = lambda *_: 'kernels'\n"
+
+
+def run(code, **environment):
     return subprocess.run(
-        [sys.executable, "-c", block + code],
+        [sys.executable, "-c", code],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -61,14 +65,16 @@ def without_numba(code, **environment):
     )
 
 
-@pytest.mark.parametrize("environment", [{}, {"NUMBA_DISABLE_JIT": "1"}], ids=str)
-def test_without_numba_the_reference_runs(folder, environment):
+@pytest.mark.parametrize(
+    ("block", "environment"), [(NO_NUMBA, {}), ("", {"NUMBA_DISABLE_JIT": "1"})], ids=["no Numba", "no JIT"]
+)
+def test_without_kernels_the_reference_runs(folder, block, environment):
     code = f"""
 import json, minigte
 embedder = minigte.Embedder({str(folder)!r})
 print(embedder.backend_name, json.dumps(embedder.encode({TEXTS!r}).tolist()))
 """
-    process = without_numba(code, **environment)
+    process = run(NOT_BUILT + block + code, **environment)
     assert process.returncode == 0, process.stderr
     name, _, vectors = process.stdout.partition(" ")
     assert name == "numpy"
@@ -77,8 +83,20 @@ print(embedder.backend_name, json.dumps(embedder.encode({TEXTS!r}).tolist()))
     )
 
 
-@pytest.mark.parametrize("options", ["backend='numba'", "dtype='int8'"])
-def test_what_needs_numba_says_so(folder, options):
+@pytest.mark.skipif(MISSING["built"] is not None, reason=f"{MISSING}")
+def test_built_kernels_need_no_numba(folder):
+    code = f"""
+import minigte, sys
+embedder = minigte.Embedder({str(folder)!r}, dtype="int8")
+print(embedder.backend_name, embedder.encode("the cat").shape, {{"numba", "llvmlite"}} & set(sys.modules))
+"""
+    for block in ("", NO_NUMBA):
+        blocked = {"numba"} if block else set()
+        assert run(block + code).stdout == f"built (20,) {blocked or set()}\n"
+
+
+@pytest.mark.parametrize("options", ["backend='jit'", "backend='built'", "dtype='int8'"])
+def test_what_does_not_work_here_says_so(folder, options):
     code = f"""
 import minigte
 try:
@@ -86,8 +104,20 @@ try:
 except minigte.MissingDependencyError as error:
     print(error)
 """
-    process = without_numba(code)
-    assert "needs Numba, but it cannot be imported" in process.stdout, process.stderr
+    printed = run(NOT_BUILT + NO_NUMBA + code).stdout
+    assert printed.count("\n") == 1
+    assert ("Numba cannot be imported" in printed) == (options != "backend='built'")
+    assert ("kernels was not built" in printed) == (options != "backend='jit'")
+
+
+def test_a_level_that_is_not_there_is_refused_by_every_backend_that_asks(folder, monkeypatch):
+    if MISSING["built"] is not None:
+        pytest.skip(f"{MISSING}")
+    monkeypatch.setenv("MINIGTE_CPU", "z80")
+    for backend in ("auto", "built"):
+        with pytest.raises(InputError, match="MINIGTE_CPU is 'z80'"):
+            Embedder(folder, backend=backend)
+    Embedder(folder, backend="numpy")
 
 
 def test_in_a_sub_interpreter_the_reference_runs(folder):
@@ -124,13 +154,15 @@ interpreters.run_string(interpreters.create({"'legacy'" if sys.version_info >= (
 
 
 def test_wrong_choices():
-    for backend in ("cuda", ""):
-        with pytest.raises(InputError, match=rf"unknown backend '{backend}' \(known: auto, numpy, numba\)"):
+    for backend in ("cuda", "numba", ""):
+        with pytest.raises(
+            InputError, match=rf"unknown backend '{backend}' \(known: {', '.join(BACKENDS)}\)"
+        ):
             choose_backend(backend, "float32")
     with pytest.raises(InputError, match=r"unknown dtype 'float16' \(known: float32, bfloat16, int8\)"):
         choose_backend("auto", "float16")
     for dtype in ("bfloat16", "int8"):
-        with pytest.raises(InputError, match=f"computes in float32 alone: for {dtype} use backend='numba'"):
+        with pytest.raises(InputError, match=f"computes in float32 alone: for {dtype} use backend='auto'"):
             choose_backend("numpy", dtype)
     with pytest.raises(InputError, match="threads must be a whole number from 1, not 0"):
         choose_backend("auto", "float32", 0)

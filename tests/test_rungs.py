@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from places import ROOT
 
-from minigte.backend import numba_missing
+from minigte.backend import jit_missing
 
-if numba_missing() is not None:
-    pytest.skip(f"needs Numba: {numba_missing()}", allow_module_level=True)
+if jit_missing() is not None:
+    pytest.skip(f"needs Numba: {jit_missing()}", allow_module_level=True)
 
 sys.path[:0] = [str(ROOT / folder) for folder in ("examples/matmul", "examples/threads", "bench")]
 

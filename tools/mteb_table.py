@@ -279,7 +279,7 @@ def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]
     from minigte.integrations.mteb import EmbedderWrapper
 
     dtype = run if run in DTYPES else "float32"
-    embedder = Embedder(model, dtype=dtype, backend="numpy" if run in ("numpy", "transformers") else "numba")
+    embedder = Embedder(model, dtype=dtype, backend="numpy" if run in ("numpy", "transformers") else "auto")
     if run == "no norm":
         embedder.config = dataclasses.replace(embedder.config, normalize=False)
     weights = find_weights(embedder.source.folder / embedder.config.transformer)
@@ -476,7 +476,7 @@ def section(model: str, results: Results) -> str:
         if {"float32", "numpy"} <= runs.keys()
     ]
     if rows:
-        parts += ["Both backends in float32:", table(["task", "numba", "numpy"], rows)]
+        parts += ["Both backends in float32:", table(["task", "compiled", "numpy"], rows)]
     versions = sorted(
         {
             f"{what} {version}"

@@ -20,8 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from minigte.backend import DTYPES
-from minigte.engine.scheduler import warmup
+from minigte.backend import DTYPES, choose_backend, kernels
 from minigte.runtime.replacing import replacing
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -87,7 +86,7 @@ def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
 def warm_up() -> None:
     """Compile the kernels, so that no notebook keeps the line which says that they are being compiled."""
     for dtype in DTYPES:
-        warmup(dtype)
+        kernels(choose_backend("auto", dtype)).prepare(dtype)
 
 
 def main(paths: list[str]) -> None:

@@ -51,10 +51,10 @@ class Soak:
 
     def __init__(self, model: str) -> None:
         self.texts = english(TEXTS)
-        self.embedders = {dtype: Embedder(model, dtype=dtype, backend="numba") for dtype in DTYPES}
+        self.embedders = {dtype: Embedder(model, dtype=dtype, backend="auto") for dtype in DTYPES}
         self.expected: dict[str, Float32] = {}
         for dtype in DTYPES:
-            alone = Embedder(model, dtype=dtype, backend="numba", threads=1)
+            alone = Embedder(model, dtype=dtype, backend="auto", threads=1)
             self.expected[dtype] = np.concatenate(
                 [alone.encode([text], truncation="ignore") for text in self.texts]
             )

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.engine.jit import kernel
-from minigte.engine.team import barrier, follow, lead, meeting_point, share
+from minigte.engine.team import barrier, follow, lead, share
+from minigte.engine.workspace import meeting_point
 
 Float32 = npt.NDArray[np.float32]
 

@@ -40,7 +40,7 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
     from importlib import metadata
 
     import minigte
-    from minigte.backend import numba_missing
+    from minigte.backend import jit_missing, offers
     from minigte.loading.sources import model_directory
 
     facts: dict[str, object] = {
@@ -53,7 +53,8 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             facts[package] = "not installed"
-    if numba_missing() is None:
+    facts |= {f"kernels, {backend}": found for backend, found in offers().items()}
+    if jit_missing() is None:
         from minigte.engine.jit import kernel_directory
 
         facts["kernel cache"] = str(kernel_directory() or "none (no safe and writable directory)")

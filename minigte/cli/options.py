@@ -93,7 +93,7 @@ model = _together(
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="auto is numba where it works, else numpy.",
+        help="auto is the first that works: built, jit, numpy.",
     ),
     click.option(
         "--threads", type=click.IntRange(min=1), help="By default as many as this process has cores."

@@ -14,32 +14,46 @@ never an error.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import importlib.resources
 import os
 import pickle
 import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from importlib.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import llvmlite
 import numba
+from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
-import minigte
+from minigte.engine import sources
 from minigte.runtime.resources import require_memory
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 COMPILING = 160 << 20  # bytes that LLVM may take beside what is there: measured, with some to spare
 
+# What Numba's settings change in the code, its processor aside: nothing compiled under one of them may be
+# loaded under another.
+CODE_SETTINGS = (
+    *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "ENABLE_PROFILING", "USING_SVML"),
+    *("DEBUG_JIT", "DEBUG_NRT", "DEBUGINFO_DEFAULT", "EXTEND_VARIABLE_LIFETIMES", "LLVM_REFPRUNE_PASS"),
+)
+
 # error_model "numpy": division by zero gives inf, without a check. No fast-math flag: see simd/vectors.py.
-kernel = numba.njit(nogil=True, error_model="numpy")
+# _nrt: kernels allocate nothing, so nobody need count who refers to an array.
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+kernel = numba.njit(**OPTIONS)
 
 
 def entry(function: Callable[..., Any]) -> Any:
@@ -57,6 +71,64 @@ def kernel_directory() -> Path | None:
     return None
 
 
+def compile_only(triple: str) -> None:
+    """From now on compile for the machine that LLVM calls ``triple``, and run nothing.
+
+    For a process that builds kernels ahead of time, before it imports any of them. Numba's compiler is the
+    same, but for its last steps: no machine code is made (LLVM's module is all that is asked for), so a
+    dispatcher's address is 0, and no wrapper for Python is compiled.
+    """
+    llvmlite.binding.initialize_all_targets()
+    llvmlite.binding.initialize_all_asmprinters()
+    llvmlite.binding.get_process_triple = lambda: triple
+    JITCPUCodegen._add_module = JITCPUCodegen.set_env = lambda *_: None
+    JITCodeLibrary._finalize_specific = lambda self: None
+    JITCodeLibrary.get_pointer_to_function = lambda self, _: self._ensure_finalized() or 0
+    global kernel, entry
+    kernel = entry = numba.njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def llvm_module(entry: Any, arguments: tuple[Any, ...]) -> tuple[str, str]:
+    """An entry compiled for the types of these arguments: the text of LLVM's module, its name in it."""
+    signature = tuple(map(numba.typeof, arguments))
+    entry.compile(signature)
+    compiled = entry.overloads[signature]
+    return compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name
+
+
+def prepare(entry: Any, arguments: tuple[Any, ...]) -> None:
+    """Compile an entry for the types of these arguments, or load what another process has compiled.
+
+    Of several processes one compiles, and the others wait for it.
+    """
+    signature = tuple(map(numba.typeof, arguments))
+    if signature not in entry.overloads:
+        with contextlib.nullcontext() if is_prepared(entry, arguments) else _alone():
+            entry.compile(signature)
+
+
+def is_prepared(entry: Any, arguments: tuple[Any, ...]) -> bool:
+    """Whether a process has kept the code of an entry for the types of these arguments."""
+    name = entry._cache.file_name(tuple(map(numba.typeof, arguments)), cpu_target.target_context.codegen())
+    return any(_is_safe(directory, make=False) and (directory / name).exists() for directory in _candidates())
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for other processes that hold this; where nothing can be kept, there is nothing to wait for."""
+    directory = kernel_directory()
+    if directory is None or fcntl is None:
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 class _KernelCache:
     """Numba's cache interface, one file per compiled entry."""
 
@@ -70,7 +142,7 @@ class _KernelCache:
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
-        name = self._file_name(sig, target_context.codegen())
+        name = self.file_name(sig, target_context.codegen())
         for directory in _candidates():
             if _is_safe(directory, make=False):
                 try:
@@ -92,24 +164,21 @@ class _KernelCache:
             with tempfile.NamedTemporaryFile(dir=directory, prefix=self._name, delete=False) as file:
                 file.write(dumps(data._reduce()))
             Path(file.name).chmod(0o644)  # what an image's builder compiles, its user reads
-            Path(file.name).replace(directory / self._file_name(sig, data.codegen))
+            Path(file.name).replace(directory / self.file_name(sig, data.codegen))
         except OSError:  # a full disk, for example
             Path(file.name).unlink(missing_ok=True)
 
-    def _file_name(self, sig: Any, codegen: Any) -> str:
+    def file_name(self, sig: Any, codegen: Any) -> str:
+        """The file of the code for these types."""
         key = (
-            _stamp(),
+            sources.version(),
             self._name,
             str(sig),
             codegen.magic_tuple(),
             sys.version,
             numba.__version__,
             llvmlite.__version__,
-            # What else Numba's environment variables change in the code.
-            *(
-                getattr(numba.config, name)
-                for name in ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")
-            ),
+            *(getattr(numba.config, name, None) for name in CODE_SETTINGS),
         )
         return f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.kernel"
 
@@ -117,25 +186,6 @@ class _KernelCache:
         """Part of Numba's interface; this cache is always enabled."""
 
     disable = flush = enable
-
-
-@functools.cache
-def _stamp() -> str:
-    """A hash of the package's version and of every source file of the engine."""
-    digest = hashlib.sha256(minigte.__version__.encode())
-    for name, source in _sources(importlib.resources.files(__package__)):
-        digest.update(name.encode() + source)
-    return digest.hexdigest()
-
-
-def _sources(folder: Traversable) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of each source file in a folder and in those below it, in order."""
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith((".py", ".pyc")):
-            yield entry.name, entry.read_bytes()
-        elif entry.is_dir() and entry.name != "__pycache__":
-            for name, source in _sources(entry):
-                yield f"{entry.name}/{name}", source
 
 
 def _candidates() -> Iterator[Path]:

@@ -20,6 +20,11 @@ class Level(NamedTuple):
     int8_dot: bool  # and quadruples of int8
 
     @property
+    def name(self) -> str:
+        """How built kernels and ``MINIGTE_CPU`` call it, for example "avx512-vnni-bf16"."""
+        return self.vectors + "-vnni" * self.int8_dot + "-bf16" * self.bfloat16_dot
+
+    @property
     def panel(self) -> int:
         """Columns of a tile, and of a packed weight's panel."""
         return 2 * self.lanes
@@ -60,6 +65,24 @@ class Level(NamedTuple):
         return self.vectors
 
 
+# What kernels that are built ahead of time may use, by LLVM's names of a processor's features: the levels of
+# each family, worst first.
+_AVX2 = (
+    *("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2"),
+    *("fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"),
+)
+_AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_X86_64: tuple[tuple[str, ...], ...] = (
+    (),
+    _AVX2,
+    (*_AVX2, "avxvnni"),
+    _AVX512,
+    (*_AVX512, "avx512vnni"),
+    (*_AVX512, "avx512vnni", "avx512bf16"),
+)
+FEATURES = {"x86_64": _X86_64, "aarch64": (("neon",),)}
+
+
 def level_of(triple: str, features: frozenset[str]) -> Level:
     """The level of a processor, from LLVM's name of its family and of its features."""
     lanes = 16 if "avx512f" in features else 8 if "avx" in features else 4
@@ -74,3 +97,8 @@ def level_of(triple: str, features: frozenset[str]) -> Level:
         bfloat16_dot={"avx512f", "avx512bf16"} <= features,
         int8_dot={"avx512f", "avx512vnni"} <= features or (lanes == 8 and "avxvnni" in features),
     )
+
+
+def levels_of(machine: str) -> dict[str, frozenset[str]]:
+    """The levels that kernels are built for on a family of processors, by name, worst first: its features."""
+    return {level_of(machine, frozenset(names)).name: frozenset(names) for names in FEATURES.get(machine, ())}

@@ -30,6 +30,7 @@ from minigte.engine.simd import (
     maximum_or_nan,
     minimum,
     splat,
+    square_root,
     store,
     store_as,
     store_low_bytes,
@@ -170,7 +171,7 @@ def layer_norm(row, size, weight, bias, eps):
     for i in range(vectors - 1):
         centred = load(row + i * VECTOR_BYTES) - mean
         squares = fma(centred, centred, squares)
-    factor = f32(1) / math.sqrt(lane_sum(squares) / f32(size) + eps)
+    factor = f32(1) / square_root(lane_sum(squares) / f32(size) + eps)
     for offset in range(0, vectors * VECTOR_BYTES, VECTOR_BYTES):
         y = fma((load(row + offset) - mean) * factor, load(weight + offset), load(bias + offset))
         store(row + offset, y)

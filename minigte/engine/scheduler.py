@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections import deque
@@ -12,16 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32, Int64
-from minigte.engine.encoder import forward
 from minigte.engine.formats import BYTES
+from minigte.engine.kernels import Begin, Kernels
 from minigte.engine.pool import Helpers, Job
-from minigte.engine.target import LEVEL
-from minigte.engine.team import meeting_point
 from minigte.engine.weights import PackedModel, pack_model, read_only
-from minigte.engine.workspace import Workspace, allocate
+from minigte.engine.workspace import Workspace, allocate, meeting_point
 from minigte.errors import InputError
 from minigte.models.batch import Batch
-from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
+from minigte.models.bert import Config, Weights
 from minigte.runtime.resources import usable_cores
 
 # Tokens of the texts that one thread takes at a time, when there are many. Any value gives the same bits.
@@ -47,7 +46,13 @@ class Engine:
     """
 
     def __init__(
-        self, config: Config, weights: Weights, *, dtype: str = "float32", threads: int | None = None
+        self,
+        config: Config,
+        weights: Weights,
+        kernels: Kernels,
+        *,
+        dtype: str = "float32",
+        threads: int | None = None,
     ) -> None:
         if dtype not in BYTES:
             raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(BYTES)}")
@@ -56,14 +61,16 @@ class Engine:
         self.dtype = dtype
         self.threads = usable_cores() if threads is None else threads
         self._config = config
-        self._model: PackedModel = pack_model(config, weights, dtype, LEVEL)
-        self._idle_workspaces: list[Workspace] = []
+        self._kernels = kernels
+        kernels.prepare(dtype)
+        self._model: PackedModel = pack_model(config, weights, dtype, kernels.level)
+        self._idle_workspaces: list[tuple[Workspace, Begin]] = []
         self._helpers = Helpers(self.threads - 1)
 
     @property
     def instructions(self) -> str:
         """Which instructions the matrix products run on, for example "avx512 + vnni"."""
-        return LEVEL.instructions(self.dtype)
+        return self._kernels.level.instructions(self.dtype)
 
     def last_hidden_states(
         self, batches: Iterable[Batch], *, alone: bool = False
@@ -143,34 +150,17 @@ class Engine:
 
     def _run(self, unit: Unit, wanted: int) -> None:
         """Compute a unit in this thread, with up to ``wanted`` - 1 helpers."""
-        tokens = len(unit.input_ids)
-        try:
-            workspace = self._idle_workspaces.pop()
-        except IndexError:
-            workspace = None
-        if workspace is None or len(workspace.x) < tokens + LEVEL.pad_rows:
-            workspace = allocate(self._config, self.dtype, max(tokens, UNIT_TOKENS), self.threads, LEVEL)
-        arguments = self._model, workspace, unit.input_ids, unit.offsets, unit.out, meeting_point()
+        tokens, level = len(unit.input_ids), self._kernels.level
+        idle = None
+        with contextlib.suppress(IndexError):
+            idle = self._idle_workspaces.pop()
+        if idle is None or len(idle[0].x) < tokens + level.pad_rows:
+            workspace = allocate(self._config, self.dtype, max(tokens, UNIT_TOKENS), self.threads, level)
+            idle = workspace, self._kernels.bind(self.dtype, self._model, workspace)
+        call = idle[1](unit.input_ids, unit.offsets, unit.out, meeting_point())
         try:
             for _ in range(wanted - 1):
-                self._helpers.offer(Job(forward, *arguments, 0))
-            forward(*arguments, wanted)
+                self._helpers.offer(Job(call, 0))
+            call(wanted)
         finally:
-            self._idle_workspaces.append(workspace)
-
-
-def warmup(dtype: str = "float32") -> None:
-    """Compile the kernels of ``dtype``, or load them from the cache.
-
-    One token goes through a model of almost no size: the kernels are the same for every size.
-    """
-    config = Config(1, 1, 1, 1, 1, 1, 1, 1e-12)
-
-    def ones(axes: tuple[str, ...]) -> Float32:
-        return np.ones([getattr(config, axis) for axis in axes], np.float32)
-
-    layer = LayerWeights(**{p.field: ones(p.shape) for p in LAYER_PARAMETERS})
-    weights = Weights(**{p.field: ones(p.shape) for p in EMBEDDING_PARAMETERS}, layers=(layer,))
-    batch = Batch(np.zeros(1, np.int32), np.array([0, 1]), np.zeros(1, np.int64))
-    for _ in Engine(config, weights, dtype=dtype, threads=1).last_hidden_states([batch]):
-        pass
+            self._idle_workspaces.append(idle)

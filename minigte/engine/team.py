@@ -9,13 +9,10 @@ can hang.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from minigte.engine.jit import kernel
 from minigte.engine.simd import address, atomic_add, atomic_load, nap, relax, sleep_on, wake_all
 
-# The words of a meeting point, each alone on its cache line.
+# The words of ``workspace.meeting_point``, each alone on its cache line.
 MEMBERS, SIZE, ARRIVALS, GENERATION = (64 * i for i in range(4))  # byte offsets
 CLOSED = 1 << 32  # added to MEMBERS when the leader stops waiting
 
@@ -23,11 +20,6 @@ SPINS = 500  # looks at a word, some microseconds, before a waiting thread goes 
 PATIENCE = 8  # naps, some tenths of a millisecond, before the leader starts without the missing helpers
 LOYALTY = 5000  # naps, some tenths of a second, before a helper gives up a leader that does not come
 DISSOLVED = -1  # the size of a team whose leader did not come
-
-
-def meeting_point() -> npt.NDArray[np.int64]:
-    """The memory a team meets at; one per pass, never used again."""
-    return np.zeros(4 * 64 // 8, np.int64)
 
 
 @kernel

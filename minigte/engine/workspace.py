@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from minigte.arrays import Float32
+from minigte.arrays import Float32, Int64
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
 from minigte.models.bert import Config
@@ -40,6 +40,11 @@ class Workspace(NamedTuple):
     probs: npt.NDArray[Any]  # (members, R, T)
     sums: Float32  # (members, R), padded to a cache line
     tile: Float32  # (members, R * panel)
+
+
+def meeting_point() -> Int64:
+    """The words that a team meets at, see ``team``; one array per pass, never used again."""
+    return np.zeros(4 * CACHE_LINE // 8, np.int64)
 
 
 def allocate(config: Config, dtype: str, tokens: int, members: int, level: Level) -> Workspace:

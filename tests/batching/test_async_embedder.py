@@ -28,9 +28,9 @@ from minigte import (
     QueueTimeoutError,
     TruncationWarning,
 )
-from minigte.backend import numba_missing
+from minigte.backend import choose_backend
 
-BACKENDS = ["numpy", *(["numba"] if numba_missing() is None else [])]
+BACKENDS = list({"numpy": None, choose_backend("auto", "float32"): None})
 WORDS = ("the", "cat", "dog", "sat", "on", "mat", "run", "query", "中", "é")
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def embedder(request: pytest.FixtureRequest, folder: Path) -> Embedder:
-    return Embedder(folder, backend=request.param, threads=3 if request.param == "numba" else None)
+    return Embedder(folder, backend=request.param, threads=None if request.param == "numpy" else 3)
 
 
 def texts(count: int, seed: int = 0) -> list[str]:

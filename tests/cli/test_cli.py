@@ -17,7 +17,7 @@ import pytest
 import tiny
 
 from minigte import Embedder
-from minigte.backend import numba_missing
+from minigte.backend import jit_missing
 
 TEXTS = ["the cat sat", "a dog", "", "the mat, the mat"]
 
@@ -579,8 +579,8 @@ def test_info(run, folder):
 
 
 def test_warmup(run, tmp_path):
-    if numba_missing() is not None:
-        pytest.skip(f"Numba: {numba_missing()}")
+    if jit_missing() is not None:
+        pytest.skip(f"Numba: {jit_missing()}")
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     first = run("warmup", "float32", env=environment)
     assert first.returncode == 0

@@ -1,9 +1,19 @@
-"""Random models of any size, and texts for them."""
+"""Random models of any size, engines that run them, and texts for them."""
 
 from __future__ import annotations
 
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
 import numpy as np
 
+from minigte import backend
+from minigte.engine import library
+from minigte.engine.kernels import Kernels
+from minigte.engine.processor import machine
+from minigte.engine.scheduler import Engine
 from minigte.models.batch import Batch
 from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
 
@@ -44,6 +54,21 @@ def random_weights(config: Config, seed: int = 0) -> Weights:
         **{p.field: draw(p.field, p.shape) for p in EMBEDDING_PARAMETERS},
         layers=tuple(layer() for _ in range(config.num_hidden_layers)),
     )
+
+
+@cache
+def kernels() -> Kernels:
+    """The kernels under test: an Embedder's, or those of the backend or library that is named."""
+    if folder := os.environ.get("MINIGTE_TEST_LIBRARY"):
+        name = library.file_name(sys.platform, machine())
+        return library.Library(Path(folder), name).kernels(os.environ["MINIGTE_CPU"])
+    return backend.kernels(backend.choose_backend(os.environ.get("MINIGTE_TEST_BACKEND", "auto"), "int8"))
+
+
+def make_engine(
+    config: Config, weights: Weights, *, dtype: str = "float32", threads: int | None = None
+) -> Engine:
+    return Engine(config, weights, kernels(), dtype=dtype, threads=threads)
 
 
 def make_batch(texts: list[np.ndarray]) -> Batch:

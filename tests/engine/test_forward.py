@@ -4,10 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_models import DTYPES, embed, make_batch, make_config, random_texts, random_weights
+from random_models import (
+    DTYPES,
+    embed,
+    kernels,
+    make_batch,
+    make_config,
+    make_engine,
+    random_texts,
+    random_weights,
+)
 
-from minigte.engine.encoder import BLOCK_ROWS
-from minigte.engine.scheduler import UNIT_TOKENS, Engine
+from minigte.engine.scheduler import UNIT_TOKENS
 from minigte.errors import InputError
 from minigte.loading.config import read_config
 from minigte.loading.weights import load_weights
@@ -38,6 +46,7 @@ CONFIGS = {
     "one position": {"max_position_embeddings": 1},
 }
 LENGTHS = [80, 79, 33, 32, 31, 17, 16, 15, 12, 11, 7, 3, 2, 1, 1]
+BLOCK_ROWS = kernels().level.block_rows
 HIDDEN_STATE = {"float32": 1e-5, "bfloat16": 0.2, "int8": 0.5}  # largest difference, of order 1
 COSINE = {"float32": 1 - 1e-6, "bfloat16": 0.9995, "int8": 0.995}  # smallest, for random weights
 
@@ -51,7 +60,9 @@ def test_equals_the_reference(name: str, dtype: str) -> None:
     batch = make_batch(random_texts(config, lengths))
     wanted = reference.forward(config, weights, batch.input_ids, batch.offsets)
     for threads in (1, 3):
-        [(same, states)] = Engine(config, weights, dtype=dtype, threads=threads).last_hidden_states([batch])
+        [(same, states)] = make_engine(config, weights, dtype=dtype, threads=threads).last_hidden_states(
+            [batch]
+        )
         assert same is batch
         assert states.shape == wanted.shape
         assert states.dtype == np.float32
@@ -67,13 +78,13 @@ def test_one_text_of_any_length_by_a_team(length: int, dtype: str) -> None:
     weights = random_weights(config)
     batch = make_batch(random_texts(config, [length]))
     wanted = reference.forward(config, weights, batch.input_ids, batch.offsets)
-    [(_, states)] = Engine(config, weights, dtype=dtype, threads=4).last_hidden_states([batch])
+    [(_, states)] = make_engine(config, weights, dtype=dtype, threads=4).last_hidden_states([batch])
     np.testing.assert_allclose(states, wanted, rtol=0, atol=HIDDEN_STATE[dtype])
 
 
 def test_batches_come_back_in_order_and_are_read_lazily() -> None:
     config = make_config()
-    engine = Engine(config, random_weights(config), threads=2)
+    engine = make_engine(config, random_weights(config), threads=2)
     batches = [make_batch(random_texts(config, [5, 4], seed)) for seed in range(100)]
     taken = 0
 
@@ -91,7 +102,7 @@ def test_batches_come_back_in_order_and_are_read_lazily() -> None:
 
 def test_no_batches_and_empty_batches() -> None:
     config = make_config()
-    engine = Engine(config, random_weights(config), threads=2)
+    engine = make_engine(config, random_weights(config), threads=2)
     assert list(engine.last_hidden_states([])) == []
     no_texts = Batch(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int64))
     no_tokens = Batch(np.zeros(0, np.int32), np.zeros(3, np.int64), np.arange(2))
@@ -117,7 +128,7 @@ def test_numbers_that_would_point_outside_the_arrays_are_refused(
     input_ids: list[int], offsets: list[int]
 ) -> None:
     config = make_config()
-    engine = Engine(config, random_weights(config), threads=1)
+    engine = make_engine(config, random_weights(config), threads=1)
     batch = Batch(np.array(input_ids, np.int32), np.array(offsets, np.int64), np.zeros(1, np.int64))
     with pytest.raises(InputError):
         list(engine.last_hidden_states([batch]))
@@ -127,9 +138,9 @@ def test_unknown_dtype_and_thread_count_are_refused() -> None:
     config = make_config()
     weights = random_weights(config)
     with pytest.raises(InputError, match="float16"):
-        Engine(config, weights, dtype="float16")
+        make_engine(config, weights, dtype="float16")
     with pytest.raises(InputError, match="threads"):
-        Engine(config, weights, threads=0)
+        make_engine(config, weights, threads=0)
 
 
 SENTENCES = [
@@ -154,7 +165,7 @@ def test_gte_small(gte_small: Path, dtype: str) -> None:
     ).tokenize(SENTENCES)
     [batch] = pack([text.input_ids for text in tokenized], max_texts=8, max_tokens=4096)
     wanted = reference.forward(config, weights, batch.input_ids, batch.offsets)
-    [(_, states)] = Engine(config, weights, dtype=dtype, threads=2).last_hidden_states([batch])
+    [(_, states)] = make_engine(config, weights, dtype=dtype, threads=2).last_hidden_states([batch])
     cosine = (embed(states, batch) * embed(wanted, batch)).sum(axis=1)
     if dtype == "float32":
         np.testing.assert_allclose(states, wanted, rtol=0, atol=1e-5)

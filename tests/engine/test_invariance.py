@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
+from random_models import DTYPES, make_batch, make_config, make_engine, random_texts, random_weights
 
 from minigte.engine.scheduler import Engine
 from minigte.tokenizing.packing import pack
@@ -20,7 +20,7 @@ TEXTS = random_texts(CONFIG, LENGTHS)
 
 @cache
 def engine(dtype: str, threads: int) -> Engine:
-    return Engine(CONFIG, random_weights(CONFIG), dtype=dtype, threads=threads)
+    return make_engine(CONFIG, random_weights(CONFIG), dtype=dtype, threads=threads)
 
 
 @cache

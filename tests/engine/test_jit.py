@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minigte.engine import jit
+from minigte.engine import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,12 +77,12 @@ def test_another_version_does_not_load_it(tmp_path: Path) -> None:
 
 
 def test_the_stamp_covers_every_source_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit.importlib.resources, "files", lambda _: tmp_path)
-    stamps = set()
+    monkeypatch.setattr(sources, "folder", lambda: tmp_path)
+    versions = set()
     for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("b.py", "3")]:
         (tmp_path / name).write_text(text)
-        stamps.add(jit._stamp.__wrapped__())
-    assert len(stamps) == 4
+        versions.add(sources.version.__wrapped__())
+    assert len(versions) == 4
 
 
 WHERE = "print(jit.kernel_directory())"
@@ -165,9 +165,9 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
     script = f"""
         import sys
         sys.path.insert(0, {str(archive)!r})
-        from minigte.engine import jit, scheduler
+        from minigte.engine import jit, kernels
         assert jit.__file__.startswith({str(archive)!r})
-        scheduler.warmup("int8")
+        kernels.JustInTime().prepare("int8")
         print(jit.kernel_directory())
     """
     first = run(script, HOME=str(tmp_path))

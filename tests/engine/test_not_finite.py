@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
+from random_models import DTYPES, make_batch, make_config, make_engine, random_texts, random_weights
 
 from minigte import CheckpointError, Embedder
 from minigte.engine.finishes import ACTIVATIONS
-from minigte.engine.scheduler import Engine
 from minigte.models.batch import Batch
 from minigte.models.bert import LAYER_PARAMETERS, Config, Weights
 from minigte.reference import bert as reference
@@ -47,7 +46,7 @@ def test_what_is_not_finite_in_the_reference_is_not_in_the_engine(activation: st
             finite = is_finite(config, changed, batch)
             if dtype == "int8":  # its numbers are some percent off, and may stay just below the largest float
                 finite |= is_finite(config, spoilt(weights, field, 0.9 * value), batch)
-            [(_, states)] = Engine(config, changed, dtype=dtype, threads=1).last_hidden_states([batch])
+            [(_, states)] = make_engine(config, changed, dtype=dtype, threads=1).last_hidden_states([batch])
             overflows += not finite
             if np.isfinite(states).all() and not finite:
                 hidden.append((field, value))
@@ -65,7 +64,7 @@ def test_the_next_text_is_right(hidden_size: int, dtype: str) -> None:
     words[7] = 3e38 * (-1) ** np.arange(hidden_size)
     weights = dataclasses.replace(weights, word_embeddings=words)
     bad, good = make_batch([np.array([1, 7, 2])]), make_batch([np.array([1, 6, 2, 5])])
-    engine = Engine(config, weights, dtype=dtype, threads=1)
+    engine = make_engine(config, weights, dtype=dtype, threads=1)
     [(_, before)] = engine.last_hidden_states([good])
     [(_, states)] = engine.last_hidden_states([bad])
     assert not np.isfinite(states).any()
@@ -78,7 +77,7 @@ def test_the_next_text_is_right(hidden_size: int, dtype: str) -> None:
     ("layer", "value", "output_value"),
     [(0, 1.66e38, "sentence_embedding"), (0, 1.66e38, "token_embeddings"), (1, 1e22, "sentence_embedding")],
 )
-@pytest.mark.parametrize(("backend", "dtype"), [("numpy", "float32"), *(("numba", d) for d in DTYPES)])
+@pytest.mark.parametrize(("backend", "dtype"), [("numpy", "float32"), *(("auto", d) for d in DTYPES)])
 def test_an_embedder_refuses_weights_that_overflow(
     backend: str, dtype: str, layer: int, value: float, output_value: str, tmp_path: Path
 ) -> None:

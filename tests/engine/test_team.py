@@ -11,6 +11,7 @@ from team_model import SOURCE, Protocol, ProtocolError, protocol
 
 from minigte.engine import simd, team
 from minigte.engine.jit import kernel
+from minigte.engine.workspace import meeting_point
 
 
 @pytest.mark.parametrize(("helpers", "rounds"), [(1, 5), (2, 3), (3, 2)])
@@ -150,7 +151,7 @@ def test_random_delays() -> None:
         return rank, size, meet(meeting, rank, size, counts) if size else 0
 
     alive, sizes = True, []
-    meeting = team.meeting_point()
+    meeting = meeting_point()
 
     def disturb() -> None:
         while alive:
@@ -162,7 +163,7 @@ def test_random_delays() -> None:
     try:
         with ThreadPoolExecutor(wanted) as pool:
             for _ in range(150):
-                meeting, counts = team.meeting_point(), np.zeros(wanted, np.int64)
+                meeting, counts = meeting_point(), np.zeros(wanted, np.int64)
                 late = [chance.choice((0, 0, 0.0005, 0.003)) for _ in range(wanted)]
                 joins = [lambda: (0, lead(meeting, wanted))] + [lambda: follow(meeting)] * (wanted - 1)  # noqa: B023
                 if chance.random() < 0.1:
@@ -182,3 +183,44 @@ def test_random_delays() -> None:
         alive = False
         disturber.join()
     print({size: sizes.count(size) for size in range(wanted + 1)})
+
+
+def test_a_helper_gives_up_if_the_leader_never_comes() -> None:
+    meeting = meeting_point()
+    with ThreadPoolExecutor(2) as pool:
+        helpers = [pool.submit(team.follow, meeting) for _ in range(2)]
+        assert [helper.result(timeout=60) for helper in helpers] == [(0, 0)] * 2
+    assert team.lead(meeting, 3) == 1
+    assert team.follow(meeting) == (0, 0)
+
+
+def test_a_leader_starts_without_helpers_that_do_not_come() -> None:
+    meeting = meeting_point()
+    assert team.lead(meeting, 4) == 1
+    assert team.follow(meeting) == (0, 0)
+
+
+def test_barrier_keeps_members_in_step() -> None:
+    size, rounds = 4, 200
+    meeting, counts = meeting_point(), np.zeros(size, np.int64)
+    seen = []
+
+    def member(join) -> None:
+        rank, together = join()
+        assert together == size
+        for i in range(rounds):
+            counts[rank] = i + 1
+            team.barrier(meeting, size)
+            if not (counts == i + 1).all():
+                seen.append(counts.copy())
+            team.barrier(meeting, size)
+
+    helpers = [threading.Thread(target=member, args=(lambda: team.follow(meeting),)) for _ in range(size - 1)]
+    for helper in helpers:
+        helper.start()
+    while meeting[0] < size - 1:
+        pass
+    member(lambda: (0, team.lead(meeting, size)))
+    for helper in helpers:
+        helper.join()
+    assert not seen

@@ -8,16 +8,12 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from random_models import DTYPES, make_batch, make_config, random_texts, random_weights
-
-from minigte.engine import team
-from minigte.engine.scheduler import Engine
+from random_models import DTYPES, make_batch, make_config, make_engine, random_texts, random_weights
 
 CONFIG = make_config(num_hidden_layers=4, max_position_embeddings=300)
 BATCHES = [make_batch(random_texts(CONFIG, [length] * 5, length)) for length in range(1, 60)]
@@ -27,14 +23,13 @@ SETUP = f"""
 import os, signal, sys, threading, time
 sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 import numpy as np
-from random_models import make_batch, make_config, random_texts, random_weights
-from minigte.engine.scheduler import Engine
+from random_models import make_batch, make_config, make_engine, random_texts, random_weights
 
 config = make_config(num_hidden_layers=4, max_position_embeddings=300)
 batches = [make_batch(random_texts(config, [length] * 5, length)) for length in range(1, 60)]
 long = [make_batch(random_texts(config, [300]))]
 weights = random_weights(config)
-engine = Engine(config, weights, threads=2)
+engine = make_engine(config, weights, threads=2)
 
 def run(of=engine):
     return [states for work in (batches, long) for _, states in of.last_hidden_states(work)]
@@ -42,7 +37,7 @@ def run(of=engine):
 def check(of=engine):
     assert all(map(np.array_equal, run(of), wanted))
 
-wanted = run(Engine(config, weights, threads=1))
+wanted = run(make_engine(config, weights, threads=1))
 """
 
 
@@ -56,7 +51,7 @@ def in_a_process(script: str) -> str:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_eight_python_threads_on_one_engine(dtype: str) -> None:
-    engine = Engine(CONFIG, random_weights(CONFIG), dtype=dtype, threads=2)
+    engine = make_engine(CONFIG, random_weights(CONFIG), dtype=dtype, threads=2)
 
     def work(_: int) -> list[np.ndarray]:
         return [states for some in (BATCHES, [LONG]) for _, states in engine.last_hidden_states(some)]
@@ -68,15 +63,17 @@ def test_eight_python_threads_on_one_engine(dtype: str) -> None:
 
 
 def test_more_threads_than_cores() -> None:
-    wanted = [h for _, h in Engine(CONFIG, random_weights(CONFIG), threads=1).last_hidden_states(BATCHES)]
-    engine = Engine(CONFIG, random_weights(CONFIG), threads=24)
+    wanted = [
+        h for _, h in make_engine(CONFIG, random_weights(CONFIG), threads=1).last_hidden_states(BATCHES)
+    ]
+    engine = make_engine(CONFIG, random_weights(CONFIG), threads=24)
     for work in (BATCHES, BATCHES[-1:]):
         results = [h for _, h in engine.last_hidden_states(work)]
         assert all(map(np.array_equal, results, wanted[-len(work) :]))
 
 
 def test_a_forgotten_iterator_leaves_nothing_behind() -> None:
-    engine = Engine(CONFIG, random_weights(CONFIG), threads=2)
+    engine = make_engine(CONFIG, random_weights(CONFIG), threads=2)
     for _ in range(50):
         next(engine.last_hidden_states(BATCHES))
     assert len(list(engine.last_hidden_states(BATCHES))) == len(BATCHES)
@@ -197,13 +194,14 @@ def test_use_while_the_interpreter_shuts_down() -> None:
 def test_one_core() -> None:
     in_a_process("""
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        assert Engine(config, weights).threads == 1
-        check(Engine(config, weights))
-        check(Engine(config, weights, threads=4))
+        assert make_engine(config, weights).threads == 1
+        check(make_engine(config, weights))
+        check(make_engine(config, weights, threads=4))
     """)
 
 
 def test_neither_openmp_nor_numbas_threading_layer_is_used() -> None:
+    pytest.importorskip("numba")
     in_a_process("""
         import numba
         for layer in ("omppool", "tbbpool", "workqueue"):
@@ -214,44 +212,3 @@ def test_neither_openmp_nor_numbas_threading_layer_is_used() -> None:
         except ValueError:
             pass  # none was started
     """)
-
-
-def test_a_helper_gives_up_if_the_leader_never_comes() -> None:
-    meeting = team.meeting_point()
-    with ThreadPoolExecutor(2) as pool:
-        helpers = [pool.submit(team.follow, meeting) for _ in range(2)]
-        assert [helper.result(timeout=60) for helper in helpers] == [(0, 0)] * 2
-    assert team.lead(meeting, 3) == 1
-    assert team.follow(meeting) == (0, 0)
-
-
-def test_a_leader_starts_without_helpers_that_do_not_come() -> None:
-    meeting = team.meeting_point()
-    assert team.lead(meeting, 4) == 1
-    assert team.follow(meeting) == (0, 0)
-
-
-def test_barrier_keeps_members_in_step() -> None:
-    size, rounds = 4, 200
-    meeting, counts = team.meeting_point(), np.zeros(size, np.int64)
-    seen = []
-
-    def member(join) -> None:
-        rank, together = join()
-        assert together == size
-        for i in range(rounds):
-            counts[rank] = i + 1
-            team.barrier(meeting, size)
-            if not (counts == i + 1).all():
-                seen.append(counts.copy())
-            team.barrier(meeting, size)
-
-    helpers = [threading.Thread(target=member, args=(lambda: team.follow(meeting),)) for _ in range(size - 1)]
-    for helper in helpers:
-        helper.start()
-    while meeting[0] < size - 1:
-        pass
-    member(lambda: (0, team.lead(meeting, size)))
-    for helper in helpers:
-        helper.join()
-    assert not seen

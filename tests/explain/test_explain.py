@@ -191,7 +191,7 @@ def test_gte_small(gte_small: Path) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 def test_the_trace_is_float32_whatever_the_engine_computes_in(folder: Path, dtype: str) -> None:
     pytest.importorskip("numba")
-    embedder = Embedder(folder, dtype=dtype, backend="numba")
+    embedder = Embedder(folder, dtype=dtype, backend="jit")
     want = Embedder(folder, backend="numpy").encode(TEXT)
     np.testing.assert_array_equal(embedder.explain(TEXT).vector, want)
 
@@ -228,7 +228,7 @@ def test_weights_that_went_away(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert embedders["numpy"].explain(TEXT).vector.shape == (20,), "it has its weights"
     with pytest.raises(Exception, match="no weights"):
-        embedders["numba"].explain(TEXT)
+        embedders["jit"].explain(TEXT)
 
 
 # Similarity

@@ -185,7 +185,7 @@ def test_the_metadata_are_facts():
     # the pooler and the position ids, which mteb counts, take no part in an embedding
     assert meta.n_parameters == published.n_parameters - 384 * 384 - 384 - 512
     assert meta.framework == ["NumPy"]
-    assert meta.experiment_kwargs == {"dtype": "int8", "backend": "numba"}
+    assert meta.experiment_kwargs == {"dtype": "int8", "backend": embedder.backend_name}
     json.dumps(meta.to_dict())
 
 

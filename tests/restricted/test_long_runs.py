@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from minigte.backend import numba_missing
+from minigte.backend import jit_missing
 from minigte.embedder import CHUNK_TEXTS
 
-pytestmark = pytest.mark.skipif(numba_missing() is not None, reason=f"Numba: {numba_missing()}")
+pytestmark = pytest.mark.skipif(jit_missing() is not None, reason=f"Numba: {jit_missing()}")
 
 CHUNKS = 4
 COUNT = CHUNKS * CHUNK_TEXTS + 300

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -46,13 +44,19 @@ def relax(typingctx):
     return types.void(), codegen
 
 
+def _nap(builder):
+    if "windows" in TRIPLE:
+        builder.call(function_named(builder, "Sleep", ir.VoidType(), [I32]), [I32(1)])
+    else:
+        builder.call(function_named(builder, "usleep", I32, [I32]), [I32(1)])
+
+
 @intrinsic
 def nap(typingctx):
     """Sleep as shortly as the system can, some tens of microseconds."""
 
     def codegen(context, builder, sig, args):
-        name, duration = ("Sleep", 1) if sys.platform == "win32" else ("usleep", 1)
-        builder.call(function_named(builder, name, I32, [I32]), [I32(duration)])
+        _nap(builder)
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -71,10 +75,10 @@ def sleep_on(typingctx, where, old):
     """Sleep while the int64 at an address is ``old``, or for a short time; it may also end at once."""
 
     def codegen(context, builder, sig, args):
-        if sys.platform == "linux":
+        if "linux" in TRIPLE:
             _futex(builder, args[0], 0, args[1])
         else:
-            builder.call(function_named(builder, "usleep", I32, [I32]), [I32(1)])
+            _nap(builder)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), codegen
@@ -85,7 +89,7 @@ def wake_all(typingctx, where):
     """Wake all threads that sleep on an address."""
 
     def codegen(context, builder, sig, args):
-        if sys.platform == "linux":
+        if "linux" in TRIPLE:
             _futex(builder, args[0], 1, I64(2**31 - 1))
         return context.get_dummy_value()
 

@@ -30,6 +30,7 @@ from minigte.engine.simd.llvm import (
     INTS,
     LANES,
     constant,
+    function_named,
     in_every_lane,
     load_at,
     multiply_add,
@@ -173,6 +174,16 @@ def times_power_of_two(typingctx, a, rounded):
         return builder.bitcast(builder.add(builder.bitcast(a, INTS), exponent), FLOATS)
 
     return _elementwise(emit, a, rounded)
+
+
+@intrinsic
+def square_root(typingctx, a):
+    """The square root of a float32 by the processor's instruction: math.sqrt may call the C library."""
+
+    def codegen(context, builder, sig, args):
+        return builder.call(function_named(builder, "llvm.sqrt.f32", F32, [F32]), args)
+
+    return types.float32(types.float32), codegen
 
 
 @intrinsic
