@@ -38,6 +38,7 @@ from minigte.errors import (
 from minigte.vectors.quantization import quantize_embeddings
 from minigte.vectors.search import semantic_search
 from minigte.vectors.similarity import (
+    SimilarityFunction,
     cos_sim,
     dot_score,
     euclidean_sim,
@@ -71,6 +72,7 @@ __all__ = [
     "OverloadedError",
     "QueueFullError",
     "QueueTimeoutError",
+    "SimilarityFunction",
     "TokenizerError",
     "TruncationWarning",
     "UnsupportedError",

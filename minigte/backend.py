@@ -19,7 +19,6 @@ from minigte.errors import InputError, MissingDependencyError
 from minigte.loading.config import ModelConfig
 from minigte.models import ARCHITECTURES, bert
 from minigte.models.batch import Batch
-from minigte.reference import FORWARD
 
 if TYPE_CHECKING:
     from minigte.engine.kernels import Kernels
@@ -61,6 +60,8 @@ class NumPyBackend:
 
     def __init__(self, config: ModelConfig, weights: bert.Weights) -> None:
         """Keep the weights as they are."""
+        from minigte.reference import FORWARD
+
         self._forward = FORWARD[config.model_type]
         self._config = config.encoder
         self._weights = weights

@@ -55,6 +55,9 @@ TOKENIZER_KWARGS = {
 }
 
 
+BACKENDS = {"torch": "auto"}  # sentence-transformers' default names none in particular; others are refused
+
+
 def _all_in(options: Mapping[str, Option]) -> Callable[[Any], bool]:
     """Whether a dict of further options holds none but these, with values they take."""
     return lambda given: (
@@ -63,29 +66,32 @@ def _all_in(options: Mapping[str, Option]) -> Callable[[Any], bool]:
 
 
 _TOKENIZER = Option(
-    _all_in(TOKENIZER_KWARGS), "the tokenizer runs as tokenizer.json says: change that, or use max_seq_length"
+    _all_in(TOKENIZER_KWARGS),
+    "the tokenizer runs as tokenizer.json says; for fewer tokens use max_seq_length",
 )
 
 LOAD_OPTIONS = {
     "device": Option(_cpu, "minigte computes on the CPU"),
     "trust_remote_code": Option(_anything, ""),  # no code of a model is ever run
     "model_kwargs": Option(
-        _all_in(MODEL_KWARGS), "there is no torch model to take them: say what to compute in by dtype"
+        _all_in(MODEL_KWARGS), "there is no torch model to take them; what to compute in is said by dtype"
     ),
     "tokenizer_kwargs": _TOKENIZER,
     "processor_kwargs": _TOKENIZER,
-    "config_kwargs": Option(_nothing, "the model is as its config.json says: change that"),
-    "modules": Option(_nothing, "minigte loads model folders: save the modules with sentence-transformers"),
+    "config_kwargs": Option(_nothing, "the model is as its config.json says"),
+    "modules": Option(
+        lambda modules: modules is None, "minigte loads folders; save the modules with sentence-transformers"
+    ),
     "model_card_data": Option(_anything, ""),  # for writing model cards
     "use_auth_token": Option(_nothing, "its name is token"),
 }
 
 ENCODE_OPTIONS = {
     "convert_to_numpy": Option(
-        lambda value: value is True, "vectors are NumPy arrays: torch.from_numpy makes tensors"
+        lambda value: value is True, "vectors are NumPy arrays, and torch.from_numpy makes a tensor of one"
     ),
     "convert_to_tensor": Option(
-        lambda value: value is False, "vectors are NumPy arrays: torch.from_numpy makes a tensor"
+        lambda value: value is False, "vectors are NumPy arrays, and torch.from_numpy makes a tensor of one"
     ),
     "device": LOAD_OPTIONS["device"],
     "pool": Option(_anything, ""),  # start_multi_process_pool's; threads use all cores without one
@@ -98,7 +104,7 @@ NOT_HERE = {
     **dict.fromkeys(("cuda", "mps", "xpu", "npu"), "minigte computes on the CPU"),
     **dict.fromkeys(
         ("fit", "train", "evaluate", "old_fit", "smart_batching_collate"),
-        "minigte does not train: train with sentence-transformers and load the folder it saves",
+        "minigte does not train; train with sentence-transformers and load the folder it saves",
     ),
     **dict.fromkeys(
         ("save", "save_pretrained", "save_to_hub", "push_to_hub"), "copy the model's folder, .source.folder"

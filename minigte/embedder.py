@@ -19,7 +19,7 @@ import numpy as np
 from minigte.arguments import one_of, whole_number, yes_or_no
 from minigte.arrays import Float32, Int64, Matrix, Vector
 from minigte.backend import choose_backend, load_backend, memory_needed
-from minigte.compatibility import ENCODE_OPTIONS, FIXED, LOAD_OPTIONS, NOT_HERE, accept
+from minigte.compatibility import BACKENDS, ENCODE_OPTIONS, FIXED, LOAD_OPTIONS, NOT_HERE, accept
 from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
 from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model
@@ -35,7 +35,7 @@ from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
 from minigte.vectors.pooling import normalize, pool
 from minigte.vectors.quantization import PRECISIONS, quantize_embeddings
 from minigte.vectors.search import Hit, semantic_search
-from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, similarity_name
+from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, SimilarityFunction, similarity_name
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,7 +88,7 @@ class Embedder:
         default_prompt_name: str | None = None,
         max_seq_length: int | None = None,
         truncate_dim: int | None = None,
-        similarity_fn_name: str | None = None,
+        similarity_fn_name: str | SimilarityFunction | None = None,
         dtype: str = "float32",
         backend: str = "auto",
         threads: int | None = None,
@@ -110,6 +110,7 @@ class Embedder:
         Raises a MinigteError that names the file or argument at fault.
         """
         accept("Embedder", others, LOAD_OPTIONS)
+        backend = BACKENDS.get(backend, backend)
         choose_backend(backend, dtype, threads)  # raises before anything is fetched
         self._computing = backend, dtype, threads
         self.source = find_model(
@@ -187,8 +188,9 @@ class Embedder:
 
         Raises InputError, which names the position, for anything that is not text.
         """
-        one_of("precision", precision, (*PRECISIONS, None))
-        if output_value is None and precision not in ("float32", None):
+        precision = "float32" if precision is None else precision
+        one_of("precision", precision, PRECISIONS)
+        if output_value is None and precision != "float32":
             raise InputError(
                 f"precision {precision!r} is of vectors: leave output_value=None or precision away"
             )
@@ -210,7 +212,7 @@ class Embedder:
             rows: Any = np.concatenate([np.empty((0, dim), np.float32), *stream])  # (B, dim)
         else:
             rows = list(itertools.chain.from_iterable(stream))  # B of (T, D), or of Features
-        if precision not in ("float32", None):
+        if precision != "float32":
             rows = quantize_embeddings(rows, precision)
         return rows[0] if isinstance(sentences, str) else rows
 
@@ -486,7 +488,7 @@ class Embedder:
         return self.config.similarity_fn_name
 
     @similarity_fn_name.setter
-    def similarity_fn_name(self, name: str) -> None:
+    def similarity_fn_name(self, name: str | SimilarityFunction) -> None:
         config = dataclasses.replace(self.config, similarity_fn_name=similarity_name(name))
         vars(self)["config"] = config
 

@@ -117,10 +117,10 @@ def build(folder: Path, platform: Platform, levels: list[str]) -> Path:
         "sha256": hashlib.sha256(contents).hexdigest(),
         "levels": layouts,
     }
-    with replacing(path) as part:
-        part.write_bytes(contents)
-    with replacing(path.with_name(path.name + ".json")) as part:
-        part.write_text(json.dumps(manifest, indent=2) + "\n")
+    with replacing(path) as file:
+        file.write(contents)
+    with replacing(path.with_name(path.name + ".json")) as file:
+        file.write(json.dumps(manifest, indent=2).encode() + b"\n")
     return path
 
 

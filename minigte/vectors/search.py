@@ -11,7 +11,13 @@ import numpy.typing as npt
 from minigte.arguments import whole_number
 from minigte.arrays import Float32, Float64, Int64
 from minigte.errors import InputError
-from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, as_rows, comparable, similarity_name
+from minigte.vectors.similarity import (
+    SIMILARITY_FUNCTIONS,
+    SimilarityFunction,
+    as_rows,
+    comparable,
+    similarity_name,
+)
 
 
 class Hit(TypedDict):
@@ -25,7 +31,7 @@ def semantic_search(
     query_embeddings: npt.ArrayLike,
     corpus_embeddings: npt.ArrayLike | Iterable[npt.ArrayLike],
     top_k: int = 10,
-    similarity_fn_name: str = "cosine",
+    similarity_fn_name: str | SimilarityFunction = "cosine",
     query_chunk_size: int = 128,
     corpus_chunk_size: int = 8192,
     score_function: Callable[..., npt.ArrayLike] | None = None,

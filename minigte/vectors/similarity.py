@@ -66,8 +66,18 @@ def pairwise_manhattan_sim(a: npt.ArrayLike, b: npt.ArrayLike) -> Vector:
     return _rounded(-np.abs(x - y).sum(axis=1))
 
 
+class SimilarityFunction(Enum):
+    """The names of the similarities, as programs for sentence-transformers spell them."""
+
+    COSINE = "cosine"
+    DOT_PRODUCT = "dot"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+
 @dataclass(frozen=True)
-class SimilarityFunction:
+class Similarity:
     """One similarity in its two forms; larger is always more alike."""
 
     matrix: Callable[[npt.ArrayLike, npt.ArrayLike], Matrix]  # (A, D), (B, D) -> (A, B)
@@ -75,15 +85,15 @@ class SimilarityFunction:
 
 
 SIMILARITY_FUNCTIONS = {
-    "cosine": SimilarityFunction(cos_sim, pairwise_cos_sim),
-    "dot": SimilarityFunction(dot_score, pairwise_dot_score),
-    "euclidean": SimilarityFunction(euclidean_sim, pairwise_euclidean_sim),
-    "manhattan": SimilarityFunction(manhattan_sim, pairwise_manhattan_sim),
+    "cosine": Similarity(cos_sim, pairwise_cos_sim),
+    "dot": Similarity(dot_score, pairwise_dot_score),
+    "euclidean": Similarity(euclidean_sim, pairwise_euclidean_sim),
+    "manhattan": Similarity(manhattan_sim, pairwise_manhattan_sim),
 }
 
 
 def similarity_name(name: object) -> str:
-    """A key of SIMILARITY_FUNCTIONS, also from a member of an Enum such as sentence-transformers has.
+    """A key of SIMILARITY_FUNCTIONS, also from a member of an Enum, ours or sentence-transformers'.
 
     Raises InputError for a name that none has.
     """

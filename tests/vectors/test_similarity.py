@@ -119,6 +119,8 @@ def test_names() -> None:
         DOT = "dot"
 
     assert similarity_name(There.DOT) == similarity_name("dot") == "dot"
+    assert {similarity_name(member) for member in minigte.SimilarityFunction} == set(SIMILARITY_FUNCTIONS)
+    assert minigte.SimilarityFunction.DOT is minigte.SimilarityFunction.DOT_PRODUCT
     for unknown in ("cos", "", None, 3, ["dot"]):
         with pytest.raises(
             InputError, match=r"similarity_fn_name .* \(known: cosine, dot, euclidean, manhattan\)"
