@@ -19,7 +19,7 @@ import minigte
 from minigte import Embedder, MinigteError
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-ENTRIES = re.findall(r"^### `(.+)`\n\n\((?:a )?`(\w+)`\)", PAGE, re.MULTILINE)
+ENTRIES = re.findall(r"^### `(.+)`\n\n\((?:an? )?`(\w+)`\)", PAGE, re.MULTILINE)
 
 
 def model(folder: Path, **changed: str | None) -> Path:
@@ -93,6 +93,8 @@ def ended(folder: Path) -> None:
     embed(folder, *arguments)
 
 
+LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 133466304\n"
+
 PRODUCERS: dict[str, Callable[[Path], object]] = {
     "no folder '…' and no known model": lambda f: Embedder("gte-smal"),
     "the model folder '…' does not": lambda f: Embedder(f / "nothing" / "here"),
@@ -105,6 +107,12 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
         model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.Dense", "path": ""}]))
     ),
     "… is not a whole safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
+    "… which can run code": lambda f: Embedder(model(f, model__safetensors=None, pytorch_model__bin="")),
+    "… is a git-lfs": lambda f: Embedder(model(f, model__safetensors=LFS)),
+    "…: minigte does not know the key": lambda f: Embedder(
+        model(f, sentence_bert_config__json='{"magic": 1}')
+    ),
+    "… has no modules.json": lambda f: Embedder(tiny.write_model(f, bare=True), backend="numpy"),
     "no tokenizer.json": lambda f: Embedder(model(f, tokenizer__json=None)),
     "… needs about": too_little_memory,
     "… of … texts have": lambda f: loaded(f).encode(["cat " * 1000]),
@@ -118,9 +126,10 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "the numpy backend": lambda f: Embedder(model(f), backend="numpy", dtype="int8"),
     "…, line …": lambda f: embed(f, "--input", written(f, "in.txt", b"caf\xe9\n")),
     "… has no column": lambda f: embed(f, "--input", written(f, "in.csv", b"id,body\n1,cat\n")),
-    "cannot tell the output": lambda f: embed(
+    "cannot write …: minigte": lambda f: embed(
         f, "--input", written(f, "in.txt", b"a\n"), "--output", "out.vec"
     ),
+    "'…' is the name of a file": lambda f: embed(f, written(f, "notes.txt", b"a\n")),
     "… is what an earlier": ended,
     "cannot write": lambda f: embed(f, "--input", written(f, "in.txt", b"a\n"), "--output", "no/out.npy"),
 }
@@ -130,7 +139,7 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
 def test_a_message_of_the_page_is_produced(
     heading: str, kind: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    [produce] = [make for start, make in PRODUCERS.items() if heading.startswith(start)]
+    produce = PRODUCERS[max(filter(heading.startswith, PRODUCERS), key=len)]
     named = getattr(minigte, kind)
     if issubclass(named, Warning):
         with pytest.warns(named) as seen:

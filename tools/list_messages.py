@@ -9,6 +9,7 @@ single messages check what a message names and the way out, not its words.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def _in_module(tree: ast.Module, functions: dict[str, ast.FunctionDef]) -> Itera
         else:
             continue
         for text in _texts(call.args[0], functions):
-            if not (text.startswith("{") and text.endswith("}") and text.count("{") == 1):  # only handed on
+            if re.search(r"\w", re.sub(r"\{[^{}]*\}", "", text)):  # else it hands on what was made elsewhere
                 yield kind, text
 
 
@@ -59,7 +60,10 @@ def _name(function: ast.expr) -> str:
 
 
 def _texts(message: ast.expr, functions: dict[str, ast.FunctionDef]) -> list[str]:
-    """What an expression can say; a function of the package that makes the text is looked into."""
+    """What an expression can say; nothing if it only hands on what was made elsewhere.
+
+    A function of the package that makes the text is looked into.
+    """
     if isinstance(message, ast.Constant) and isinstance(message.value, str):
         return [message.value.replace("\n", "\\n")]
     if isinstance(message, ast.JoinedStr):
@@ -74,8 +78,7 @@ def _texts(message: ast.expr, functions: dict[str, ast.FunctionDef]) -> list[str
         ]
     maker = functions.get(_name(message.func)) if isinstance(message, ast.Call) else None
     returned = [node.value for node in ast.walk(maker) if isinstance(node, ast.Return)] if maker else []
-    texts = [text for value in returned if value is not None for text in _texts(value, {})]
-    return texts or [f"{{{ast.unparse(message)}}}"]
+    return [text for value in returned if value is not None for text in _texts(value, {})]
 
 
 def _part(part: ast.expr) -> str:
