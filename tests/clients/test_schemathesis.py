@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from conftest import ROOT
+from places import ROOT
 from running import running
 
 PROGRAM = Path(sys.executable).parent / "schemathesis"
