@@ -48,11 +48,10 @@ from minigte.vectors.similarity import (
     pairwise_euclidean_sim,
     pairwise_manhattan_sim,
 )
+from minigte.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from minigte.async_embedder import AsyncEmbedder
-
-__version__ = "0.1.0"
+    from minigte.batching.async_embedder import AsyncEmbedder
 
 __all__ = [
     "AssumptionWarning",
@@ -95,7 +94,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 def __getattr__(name: str) -> Any:
     """Import what is only for asyncio, and takes as long to import as the rest, when it is asked for."""
     if name == "AsyncEmbedder":
-        from minigte.async_embedder import AsyncEmbedder
+        from minigte.batching.async_embedder import AsyncEmbedder
 
         return AsyncEmbedder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from minigte.arguments import one_of, whole_number
 from minigte.arrays import Float32
+from minigte.calls.arguments import one_of, whole_number
 from minigte.engine.formats import BYTES
 from minigte.errors import InputError, MissingDependencyError
 from minigte.loading.config import ModelConfig
@@ -188,3 +189,10 @@ def kernels(backend: str) -> Kernels:
     from minigte.engine.library import built
 
     return built()
+
+
+def kernel_directory() -> Path | None:
+    """The directory that kernels compiled here go to; None if there is no safe and writable one."""
+    from minigte.engine import jit
+
+    return jit.kernel_directory()

@@ -16,19 +16,26 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from minigte.arguments import one_of, whole_number, yes_or_no
 from minigte.arrays import Float32, Int64, Matrix, Vector
 from minigte.backend import choose_backend, load_backend, memory_needed
-from minigte.compatibility import BACKENDS, ENCODE_OPTIONS, FIXED, LOAD_OPTIONS, NOT_HERE, accept
+from minigte.calls.arguments import one_of, whole_number, yes_or_no
+from minigte.calls.caller import warn_caller
+from minigte.calls.sentence_transformers import (
+    BACKENDS,
+    ENCODE_OPTIONS,
+    FIXED,
+    LOAD_OPTIONS,
+    NOT_HERE,
+    accept,
+)
+from minigte.calls.signatures import Features, Tokens, TokensOfTexts, answers, streams
 from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
 from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model
 from minigte.loading.weights import count_parameters, load_weights
 from minigte.models.batch import Batch
-from minigte.runtime.callers import warn_caller
 from minigte.runtime.progress import Progress
 from minigte.runtime.resources import require_memory
-from minigte.signatures import Features, Tokens, TokensOfTexts, answers, streams
 from minigte.tokenizing.packing import pack
 from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
@@ -41,8 +48,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self, Unpack
 
+    from minigte.calls.signatures import LoadOptions, StreamOptions, TorchOptions
     from minigte.explain import SimilarityTrace, Trace
-    from minigte.signatures import LoadOptions, StreamOptions, TorchOptions
 
 CHUNK_TEXTS = 1024  # an iterable of texts is read, ordered by length and embedded this many at a time
 BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
@@ -105,7 +112,8 @@ class Embedder:
         ``backend``: "built" is the kernels that came with minigte, "jit" compiles them for this processor by
         Numba, "numpy" runs the reference; "auto" is the first of these that works, see ``backend_name``.
         ``threads``: how many share the work; None is as many as the process may use.
-        ``others``: sentence-transformers' other arguments, where they change nothing; see ``compatibility``.
+        ``others``: sentence-transformers' other arguments, where they change nothing; see
+        ``calls.sentence_transformers``.
 
         Raises a MinigteError that names the file or argument at fault.
         """
@@ -184,7 +192,7 @@ class Embedder:
         ``truncation``: of texts longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
         "ignore" cuts them, "error" raises InputTooLongError.
         ``task``: "query" or "document", for models that cut either to a length of its own.
-        ``others``: arguments about torch, where they change nothing; see ``compatibility``.
+        ``others``: arguments about torch, where they change nothing; see ``calls.sentence_transformers``.
 
         Raises InputError, which names the position, for anything that is not text.
         """

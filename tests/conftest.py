@@ -48,8 +48,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if any(path.is_relative_to(collection_path) for path in arguments) else True
 
 
-def pytest_report_header() -> str | None:
-    return f"not run, since {NO_JIT}: {', '.join(path.name for path in NEED_NUMBA)}" if NO_JIT else None
+def pytest_report_header() -> list[str]:
+    """What is not run and why, and how long the files are that README calls one sitting."""
+    sitting = ("embedder.py", "reference/bert.py", "reference/ops.py")
+    lines = (len((ROOT / "minigte" / name).read_text(encoding="utf-8").splitlines()) for name in sitting)
+    header = ["one sitting: " + ", ".join(f"{name} {n}" for name, n in zip(sitting, lines, strict=True))]
+    if NO_JIT:
+        header.append(f"not run, since {NO_JIT}: {', '.join(path.name for path in NEED_NUMBA)}")
+    return header
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

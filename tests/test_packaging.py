@@ -1,29 +1,17 @@
-"""What is installed is what is in the repository: the wheel, its names, and the borders between its rooms."""
+"""What is installed is what is in the repository: the wheel and its names."""
 
-import ast
 import subprocess
 import sys
 import zipfile
 
 import pytest
 from places import ROOT
+from test_borders import imported
 
 import minigte
 
 PACKAGE = ROOT / "minigte"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-
-
-def imported(path):
-    """Names of all modules that a file imports, at its top or inside a function."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
@@ -61,16 +49,6 @@ def test_the_public_names_exist():
         assert getattr(minigte, name).__doc__
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "reference").glob("*.py")), ids=lambda path: path.name)
-def test_the_reference_imports_numpy_alone(path):
-    allowed = ("numpy", "minigte.arrays", "minigte.models", "minigte.reference")
-    standard = sys.stdlib_module_names | {"__future__"}
-    for name in imported(path):
-        assert (
-            name.partition(".")[0] in standard or name.startswith(allowed) or name == "minigte.reference"
-        ), name
-
-
 @pytest.mark.parametrize(
     "path", sorted((PACKAGE / "integrations").glob("[a-z]*.py")), ids=lambda path: path.stem
 )
@@ -89,8 +67,3 @@ def test_nothing_imports_an_integration_and_one_says_what_it_needs(path):
 def test_nothing_can_be_unpickled():
     for path in set(MODULES) - {PACKAGE / "engine" / "jit.py"}:  # that keeps its own machine code so
         assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & imported(path), path
-
-
-def test_one_sitting():
-    sitting = ("embedder.py", "reference/bert.py", "reference/ops.py")
-    assert sum(len((PACKAGE / name).read_text().splitlines()) for name in sitting) < 600

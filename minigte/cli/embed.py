@@ -189,11 +189,11 @@ def _refuse_one_file(input_path: str, output_path: str) -> None:
 
 def _decided_by_model(embedder: Embedder, batch_size: int) -> dict[str, Any]:
     """What decides the vectors' bits besides the options: each by the name that a user knows it by."""
-    import minigte
+    import minigte.version
     from minigte.loading.hashes import model_sha256
 
     return {
-        "minigte": minigte.__version__,
+        "minigte": minigte.version.__version__,
         "model sha256": model_sha256(embedder.source.folder, embedder.config),
         "--max-seq-length": embedder.max_seq_length,
         "--truncate-dim": embedder.truncate_dim,

@@ -39,12 +39,12 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
     import platform
     from importlib import metadata
 
-    import minigte
+    import minigte.version
     from minigte.backend import jit_missing, offers
     from minigte.loading.sources import model_directory
 
     facts: dict[str, object] = {
-        "minigte": minigte.__version__,
+        "minigte": minigte.version.__version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{platform.system()} {platform.machine()}",
     }
@@ -55,7 +55,7 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
             facts[package] = "not installed"
     facts |= {f"kernels, {backend}": found for backend, found in offers().items()}
     if jit_missing() is None:
-        from minigte.engine.jit import kernel_directory
+        from minigte.backend import kernel_directory
 
         facts["kernel cache"] = str(kernel_directory() or "none (no safe and writable directory)")
     facts["model cache"] = str(model_directory(cache_folder) or "none (no home directory)")

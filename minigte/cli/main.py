@@ -16,7 +16,7 @@ import warnings
 
 import click
 
-import minigte
+import minigte.version
 from minigte.cli import options
 from minigte.cli.download import download
 from minigte.cli.embed import embed
@@ -37,7 +37,7 @@ from minigte.errors import MinigteError
         "minigte search 'opening hours' faq.txt",
     ),
 )
-@click.version_option(minigte.__version__, message="%(prog)s %(version)s")
+@click.version_option(minigte.version.__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """Text embeddings with gte-small and its family of BERT models, on the CPU."""
 

@@ -19,16 +19,14 @@ def warmup(dtypes: tuple[str, ...]) -> None:
 
     Run it when an image is built, so that no process has to compile later.
     """
-    from minigte.backend import jit_missing
+    from minigte.backend import jit_missing, kernel_directory, kernels
 
     missing = jit_missing()
     if missing is not None:
         raise MissingDependencyError(f"warmup compiles kernels for --backend jit, but {missing}")
-    from minigte.engine.jit import kernel_directory
-    from minigte.engine.kernels import JustInTime
 
     for dtype in dtypes or DTYPES:
-        JustInTime().prepare(dtype)
+        kernels("jit").prepare(dtype)
     directory = kernel_directory()
     if directory is None:
         raise OutputError("no directory that is safe and writable was found to keep kernels in")

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
-import minigte
+import minigte.version
 from minigte.engine import sources
 from minigte.engine.formats import BYTES
 from minigte.engine.kernels import example
@@ -112,7 +112,7 @@ def build(folder: Path, platform: Platform, levels: list[str]) -> Path:
         _link(platform, sorted(objects.glob("*.o")), objects / path.name)
         contents = (objects / path.name).read_bytes()
     manifest = {
-        "version": minigte.__version__,
+        "version": minigte.version.__version__,
         "sources": sources.version(),
         "sha256": hashlib.sha256(contents).hexdigest(),
         "levels": layouts,

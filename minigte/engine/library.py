@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import minigte
+import minigte.version
 from minigte.arrays import Float32, Int64
 from minigte.engine import sources
 from minigte.engine.kernels import Begin, Call
@@ -108,7 +108,7 @@ class Library:
             raise MissingDependencyError(f"{name} was not built") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MissingDependencyError(f"{name} cannot be read ({error!r})") from error
-        if made_of != (minigte.__version__, sources.version() if sources.are_here() else made_of[1]):
+        if made_of != (minigte.version.__version__, sources.version() if sources.are_here() else made_of[1]):
             raise MissingDependencyError(f"{name} was built from other sources")
         if hashlib.sha256(contents).hexdigest() != sha256:
             raise MissingDependencyError(f"{name} is damaged")

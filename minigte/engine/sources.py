@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import minigte
+import minigte.version
 
 
 @functools.cache
 def version() -> str:
     """A hash of the package's version and of every source file of the engine."""
-    digest = hashlib.sha256(minigte.__version__.encode())
+    digest = hashlib.sha256(minigte.version.__version__.encode())
     for name, source in _files(folder()):
         digest.update(name.encode() + source)
     return digest.hexdigest()

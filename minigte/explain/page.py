@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import minigte
+import minigte.version
 from minigte.explain import SimilarityTrace, Trace
 from minigte.vectors.pooling import pool
 
@@ -46,7 +46,7 @@ def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -
     values = {
         "title": html.escape(f"{traces[0].text:.60} – minigte explain"),
         "model": html.escape(Path(traces[0].model).name),  # of a folder its name, not its place
-        "version": minigte.__version__,
+        "version": minigte.version.__version__,
         "style-hash": _hash(template, "style"),
         "script-hash": _hash(template, "script"),
         "data": _json(data),

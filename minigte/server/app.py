@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from minigte.async_embedder import AsyncEmbedder
+from minigte.batching.async_embedder import AsyncEmbedder
 from minigte.embedder import Embedder
 from minigte.server.apis import ENDPOINTS
 from minigte.server.limits import Limits

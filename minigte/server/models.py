@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from minigte.arrays import Float32
-from minigte.async_embedder import AsyncEmbedder
+from minigte.batching.async_embedder import AsyncEmbedder
 from minigte.errors import InputError
 from minigte.loading.hashes import model_sha256
 from minigte.server.problems import Problem, empty, no_such_model, too_long, too_many

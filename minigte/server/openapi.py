@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
-import minigte
+import minigte.version
 from minigte.server.apis.inputs import INSTEAD
 from minigte.server.endpoint import Endpoint
 from minigte.server.limits import Limits
@@ -49,7 +49,7 @@ def document(endpoints: Sequence[Endpoint], models: Models, limits: Limits, has_
         "openapi": "3.1.0",
         "info": {
             "title": "minigte",
-            "version": minigte.__version__,
+            "version": minigte.version.__version__,
             "description": "Text embeddings on the CPU, over the APIs that clients already speak.",
         },
         "tags": [{"name": name, "description": description} for name, description in apis.items()],

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from minigte.arguments import one_of
 from minigte.arrays import Float32, Matrix
+from minigte.calls.arguments import one_of
 from minigte.errors import InputError
 
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")

@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from minigte.arguments import whole_number
 from minigte.arrays import Float32, Float64, Int64
+from minigte.calls.arguments import whole_number
 from minigte.errors import InputError
 from minigte.vectors.similarity import (
     SIMILARITY_FUNCTIONS,

@@ -69,7 +69,7 @@ def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
 
 
 def test_another_version_does_not_load_it(tmp_path: Path) -> None:
-    upgrade = "import minigte; minigte.__version__ = '99'"
+    upgrade = "import minigte.version; minigte.version.__version__ = '99'"
     tiny(NUMBA_CACHE_DIR=str(tmp_path))
     assert tiny(upgrade, NUMBA_CACHE_DIR=str(tmp_path)).stderr.startswith(SAYS)
     assert tiny(upgrade, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import orjson
 
-import minigte
+import minigte.version
 from minigte.server.apis.inputs import Whole, whole
 from minigte.server.apis.openai import OVERLOAD
 from minigte.server.endpoint import Api, Call, Endpoint, in_parts
@@ -179,7 +179,7 @@ async def tags(call: Call) -> bytes:
 
 async def version(call: Call) -> bytes:
     """GET /api/version."""
-    return orjson.dumps({"version": VERSION, "minigte": minigte.__version__})
+    return orjson.dumps({"version": VERSION, "minigte": minigte.version.__version__})
 
 
 ENDPOINTS = (

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import orjson
 
-import minigte
+import minigte.version
 from minigte.arrays import Float32
 from minigte.server.apis.inputs import IDS, INSTEAD, TEXT, Count, Inputs, texts_of
 from minigte.server.apis.openai import OVERLOAD, dimensions_of
@@ -393,7 +393,7 @@ async def info(call: Call) -> bytes:
         "max_client_batch_size": limits.max_texts,
         "auto_truncate": False,
         "tokenization_workers": 2,
-        "version": minigte.__version__,
+        "version": minigte.version.__version__,
         "sha": None,
         "docker_label": None,
     }

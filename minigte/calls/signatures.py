@@ -50,7 +50,7 @@ class TokensOfTexts(TypedDict):
 
 
 class LoadOptions(TypedDict, total=False):
-    """What sentence-transformers' constructor takes besides; see ``compatibility``."""
+    """What sentence-transformers' constructor takes besides; see ``calls.sentence_transformers``."""
 
     device: object
     trust_remote_code: bool
@@ -64,7 +64,7 @@ class LoadOptions(TypedDict, total=False):
 
 
 class TorchOptions(TypedDict, total=False):
-    """What sentence-transformers' ``encode`` takes besides; see ``compatibility``."""
+    """What sentence-transformers' ``encode`` takes besides; see ``calls.sentence_transformers``."""
 
     convert_to_numpy: Literal[True]
     convert_to_tensor: Literal[False]
