@@ -45,17 +45,17 @@ LOG2_E = f32(math.log2(math.e))
 GELU_NEW_SCALE = f32(-2 * math.sqrt(2 / math.pi) * math.log2(math.e))
 INT8_ZERO = f32(128)  # activations are stored as uint8, value + 128
 INT8_SMALLEST = f32(1e-36)  # the largest of a row that is not all zeros; 127 / it is finite
-FAR = f32(64)  # from 0: here both GELUs are x or 0 to the last bit
-SILU_FAR = f32(87)  # and here SiLU is, to 1e-35
+SILU_FAR = f32(87**2)  # squared: here SiLU is x or 0, to 1e-35
 
 # 2^f for |f| <= 1/2, lowest power first, to a relative 8e-8.
 E0, E1, E2, E3, E4, E5 = map(
     f32, (1.00000007, 0.693146967, 0.240221197, 0.0555071328, 0.00967554456, 0.0013276481)
 )
 # (Φ(x) - 1/2) / x for |x| <= GELU_END in u = 2 (x / GELU_END)² - 1, lowest power first; the error of x Φ(x)
-# is below 5e-7 (its last bit). Outside, Φ is taken as constant: 4e-8 from 0 or 1, until x is FAR from 0.
+# is below 5e-7 (its last bit). Outside, Φ is taken as constant: 4e-8 from 0 or 1, until x is far from 0.
 GELU_END = f32(5.25)
 GELU_SQUARE = f32(2 / 5.25**2)
+GELU_FAR = f32(64 * 5.25)  # of x clipped(x): here |x| is 64, and gelu is x or 0 to the last bit
 G0, G1, G2, G3, G4, G5, G6, G7, G8, G9, G10, G11, G12, G13, G14 = map(
     f32,
     (
@@ -88,9 +88,9 @@ def exp2(x):
 
 
 @kernel
-def _unless_far(x, y, far):
-    """y; but x or 0, as x is above or below 0, where y would overflow. -inf gives NaN."""
-    return where_less(magnitude(x), far, y, maximum(x, x * f32(0)))
+def _unless_far(distance, far, x, y):
+    """y; but x or 0, as x is above or below 0, where the distance from 0 is ``far``. -inf gives NaN."""
+    return where_less(distance, far, y, maximum(x, x * f32(0)))
 
 
 @kernel
@@ -101,20 +101,22 @@ def gelu(x):
     p = fma(fma(fma(fma(fma(splat(G14), u, G13), u, G12), u, G11), u, G10), u, G9)
     p = fma(fma(fma(fma(fma(p, u, G8), u, G7), u, G6), u, G5), u, G4)
     p = fma(fma(fma(fma(p, u, G3), u, G2), u, G1), u, G0)
-    return _unless_far(x, fma(x * clipped, p, x * f32(0.5)), FAR)
+    square = x * clipped  # of x; beyond GELU_END a multiple of |x|
+    return _unless_far(square, GELU_FAR, x, fma(square, p, x * f32(0.5)))
 
 
 @kernel
 def gelu_new(x):
     """x/2 · (1 + tanh(y)) of a vector, y = sqrt(2/π) (x + 0.044715 x³); that is x / (1 + exp(-2y))."""
-    y = x * fma(x * x, f32(0.044715), f32(1)) * GELU_NEW_SCALE  # -2y / ln 2
-    return _unless_far(x, x / (exp2(minimum(f32(126), y)) + f32(1)), FAR)
+    square = x * x
+    y = x * fma(square, f32(0.044715), f32(1)) * GELU_NEW_SCALE  # -2y / ln 2
+    return _unless_far(square, GELU_FAR, x, x / (exp2(minimum(f32(126), y)) + f32(1)))
 
 
 @kernel
 def silu(x):
     """x / (1 + exp(-x)) of a vector."""
-    return _unless_far(x, x / (exp2(minimum(f32(126), x * -LOG2_E)) + f32(1)), SILU_FAR)
+    return _unless_far(x * x, SILU_FAR, x, x / (exp2(minimum(f32(126), x * -LOG2_E)) + f32(1)))
 
 
 @kernel

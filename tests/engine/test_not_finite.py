@@ -25,11 +25,22 @@ def spoilt(weights: Weights, field: str, value: float) -> Weights:
     return dataclasses.replace(weights, layers=(dataclasses.replace(first, **{field: array}), *others))
 
 
-def is_finite(config: Config, weights: Weights, batch: Batch) -> bool:
-    """Whether the reference's last hidden states are all finite."""
+def overflows(config: Config, weights: Weights, batch: Batch) -> bool:
+    """Whether the reference ends in infinities or NaN, and would in whatever order its sums run.
+
+    Of numbers near the largest float, a LayerNorm's mean overflows in one order and not in another.
+    """
+    stages: dict[str, bool] = {}
     with np.errstate(all="ignore"):
-        states = reference.forward(config, weights, batch.input_ids, batch.offsets)
-    return bool(np.isfinite(states).all())
+        states = reference.forward(
+            config,
+            weights,
+            batch.input_ids,
+            batch.offsets,
+            lambda name, array: stages.setdefault(name, bool(np.isfinite(array).all())),
+        )
+    first = next((name for name, finite in stages.items() if not finite), "LayerNorm")
+    return not np.isfinite(states).all() and not first.endswith("LayerNorm")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -39,19 +50,21 @@ def test_what_is_not_finite_in_the_reference_is_not_in_the_engine(activation: st
     weights = random_weights(config)
     batch = make_batch(random_texts(config, [1, 2, 3, 7, 16, 17, 33, 80]))
     hidden = []
-    overflows = 0
+    tried = 0
     for field in (parameter.field for parameter in LAYER_PARAMETERS):
         for value in SPOILERS:
             changed = spoilt(weights, field, value)
-            finite = is_finite(config, changed, batch)
+            wanted = overflows(config, changed, batch)
             if dtype == "int8":  # its numbers are some percent off, and may stay just below the largest float
-                finite |= is_finite(config, spoilt(weights, field, 0.9 * value), batch)
+                wanted &= overflows(config, spoilt(weights, field, 0.9 * value), batch)
+            if not wanted:
+                continue
+            tried += 1
             [(_, states)] = make_engine(config, changed, dtype=dtype, threads=1).last_hidden_states([batch])
-            overflows += not finite
-            if np.isfinite(states).all() and not finite:
+            if np.isfinite(states).all():
                 hidden.append((field, value))
     assert hidden == []
-    assert overflows > 20
+    assert tried > 20
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
