@@ -22,8 +22,10 @@ TEXTS = ["the cat sat on the mat", "a dog", "", "the dogs, running: 3 cats!"]
 ENCODE = f"""
 import sys
 from pathlib import Path
+import warnings
 import numpy as np
 import minigte
+warnings.simplefilter("ignore", minigte.AssumptionWarning)
 assert Path(minigte.__file__).parent.parent == Path.cwd(), minigte.__file__
 embedder = minigte.Embedder(sys.argv[1], backend=sys.argv[2])
 np.save(sys.argv[3], np.concatenate(embedder.encode({TEXTS}, output_value="token_embeddings")))

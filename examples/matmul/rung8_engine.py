@@ -1,10 +1,10 @@
 """Rung 8: the engine's ``linear``: a higher tile, any number of rows, the bias added on the way out."""
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from minigte.engine.finishes import LINEAR
-from minigte.engine.jit import kernel
 from minigte.engine.linear import linear
 from minigte.engine.simd import PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
@@ -19,7 +19,7 @@ def pack(b: Float32) -> Matrix:
     return pack_matrix(1, outputs, inputs, [(b.T, np.zeros(outputs, np.float32))], "float32", LEVEL)
 
 
-@kernel
+@numba.njit(nogil=True)
 def multiply(a, matrix, c):
     """C = A B: (M, K), packed B -> (M, N); ``a`` is a view of an array with TILE_ROWS more rows."""
     scales, scratch = np.empty(0, np.float32), np.empty(TILE_ROWS * PANEL, np.float32)

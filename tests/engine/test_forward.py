@@ -1,5 +1,6 @@
 """The whole pass against ``minigte.reference``, for every kind of configuration and the real gte-small."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,21 @@ def test_gte_small(gte_small: Path, dtype: str) -> None:
         np.testing.assert_allclose(states, wanted, rtol=0, atol=1e-5)
         np.testing.assert_allclose(embed(states, batch), embed(wanted, batch), rtol=0, atol=1e-6)
     assert cosine.min() >= {"float32": 0.999999, "bfloat16": 0.99999, "int8": 0.998}[dtype]
+
+
+def test_texts_are_held_against_the_arrays() -> None:
+    """A table may have fewer rows than the config says; the kernel reads where the texts point."""
+    config = make_config(max_position_embeddings=40)
+    weights = random_weights(config)
+    cut = dataclasses.replace(
+        weights,
+        position_embeddings=weights.position_embeddings[:30],
+        word_embeddings=weights.word_embeddings[:20],
+    )
+    engine = make_engine(config, cut)
+    with pytest.raises(InputError, match=r"31 tokens.*at most 30"):
+        list(engine.last_hidden_states([make_batch([np.zeros(31, np.int32)])]))
+    with pytest.raises(InputError, match="between 0 and 19"):
+        list(engine.last_hidden_states([make_batch([np.array([1, 20])])]))
+    [(_, states)] = engine.last_hidden_states([make_batch([np.zeros(30, np.int32)])])
+    assert np.isfinite(states).all()

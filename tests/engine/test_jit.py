@@ -204,3 +204,29 @@ def test_what_is_compiled_beside_the_package_others_can_read(tmp_path: Path) -> 
 def test_importing_the_engine_compiles_nothing(tmp_path: Path) -> None:
     assert run("import minigte.engine.scheduler", NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_modules_do_not_share_a_function_of_one_name(tmp_path: Path) -> None:
+    """Nor tuples of one name and of the same field types: the second must not get the first's results."""
+    for module, result in (("first", "model.x + 1"), ("second", "model.x + 2")):
+        (tmp_path / f"{module}.py").write_text(
+            "from typing import NamedTuple\nfrom minigte.engine import jit\n\n"
+            "class Model(NamedTuple):\n    x: int\n\n"
+            f"@jit.entry\ndef forward(model):\n    return {result}\n"
+        )
+    script = """
+        import importlib, sys
+        sys.path.insert(0, {folder!r})
+        module = importlib.import_module({module!r})
+        print(module.forward(module.Model(1)))
+    """
+    for module, result in (("first", "2"), ("second", "3"), ("first", "2")):
+        done = run(script.format(folder=str(tmp_path), module=module), NUMBA_CACHE_DIR=str(tmp_path))
+        assert done.stdout.strip() == result
+
+
+def test_code_compiled_under_another_setting_is_not_loaded(tmp_path: Path) -> None:
+    """What was compiled once without optimisation must not serve for ever."""
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path), NUMBA_OPT="0").stderr.startswith(SAYS)
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr.startswith(SAYS)
+    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""

@@ -64,7 +64,7 @@ def test_what_is_not_finite_in_the_reference_is_not_in_the_engine(activation: st
             if np.isfinite(states).all():
                 hidden.append((field, value))
     assert hidden == []
-    assert tried > 20
+    assert tried > 10  # of the spoilt models, whose number the activation decides
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -68,6 +68,7 @@ CALLS = {
         Call('Model(folder, prompts={"mine": "the "}, default_prompt_name="mine").encode(texts)'),
         Call(
             'Model(folder, prompts={"query": None}).prompts',
+            "an empty text in place of None: nothing is put in front either way",
         ),
         Call('Model(folder, default_prompt_name="none")'),
         Call('Model(folder, similarity_fn_name="dot").similarity_fn_name'),
