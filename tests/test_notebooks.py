@@ -114,7 +114,7 @@ def test_the_comparison_sees_a_change():
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_execution(name, gte_small, kernels, monkeypatch):
+def test_execution(name, gte_small, prepared, monkeypatch):
     pytest.importorskip("nbclient", reason="make notebooks-check runs the notebooks: Jupyter is not here")
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     monkeypatch.setenv("MINIGTE_MODEL", str(gte_small.resolve()))

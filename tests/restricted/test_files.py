@@ -3,7 +3,7 @@
 import pytest
 
 
-def first_vector(done, engine="numba float32"):
+def first_vector(done, engine="jit float32"):
     """Whether the last line is that of a right first vector."""
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -81,7 +81,7 @@ def test_tmpdir_cannot_be_written(place):
     first_vector(done)
 
 
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("backend", ["jit", "numpy"])
 def test_bare(place, backend):
     done = place(
         f"a container without network, /proc and /sys; {backend}",

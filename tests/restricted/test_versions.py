@@ -53,10 +53,10 @@ def test_python(place, uv, version):
         f"Python {version}, the newest of everything that it can have",
         f".venv-restricted/places/python{version}/bin/python tests/restricted/first_vector.py $MODEL",
     )
-    assert done.stdout.startswith(f"0.8669 (numba float32, Python {version}."), done.stderr
+    assert done.stdout.startswith(f"0.8669 (jit float32, Python {version}."), done.stderr
 
 
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("backend", ["jit", "numpy"])
 def test_oldest(place, uv, backend):
     environment("oldest", "3.10", "--resolution", "lowest-direct")
     done = place(
@@ -104,4 +104,4 @@ def test_debians_newest(place, uv, gte_small, version):
         f"PYTHONPATH=/app unshare --net chroot .venv-restricted/places/debian-python{version} "
         f"/usr/bin/python{version} /first_vector.py /gte-small",
     )
-    assert done.stdout.startswith(f"0.8669 (numba float32, Python {version}."), done.stderr
+    assert done.stdout.startswith(f"0.8669 (jit float32, Python {version}."), done.stderr
