@@ -120,12 +120,25 @@ def test_a_level_that_is_not_there_is_refused_by_every_backend_that_asks(folder,
     Embedder(folder, backend="numpy")
 
 
-def test_in_a_sub_interpreter_the_reference_runs(folder):
-    """As under mod_wsgi, where Numba would hang; the vectors are computed beside the main interpreter."""
+def in_a_sub_interpreter(code):
+    """The lines that the code prints there, as under mod_wsgi."""
+    quiet = "import warnings\nwarnings.filterwarnings('ignore', 'NumPy was imported from a Python sub-')\n"
+    kind = "'legacy'" if sys.version_info >= (3, 13) else ""
+    process = run(f"""
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+interpreters.run_string(interpreters.create({kind}), {quiet + code!r})
+""")
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+def test_in_a_sub_interpreter_numba_would_hang(folder):
+    """The reference runs in its place."""
     code = f"""
-import warnings
-warnings.filterwarnings("ignore", "NumPy was imported from a Python sub-interpreter")
-import minigte, json
+import json, minigte
 embedder = minigte.Embedder({str(folder)!r})
 print(embedder.backend_name, json.dumps(embedder.encode({TEXTS!r}).tolist()))
 try:
@@ -133,24 +146,28 @@ try:
 except minigte.MissingDependencyError as error:
     print(error)
 """
-    run = f"""
-try:
-    import _xxsubinterpreters as interpreters
-except ImportError:
-    import _interpreters as interpreters
-interpreters.run_string(interpreters.create({"'legacy'" if sys.version_info >= (3, 13) else ""}), {code!r})
-"""
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", run], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    first, second = process.stdout.splitlines()
+    first, second = in_a_sub_interpreter(NOT_BUILT + code)
     name, _, vectors = first.partition(" ")
     assert name == "numpy"
     expected = Embedder(folder, backend="numpy").encode(TEXTS)
     np.testing.assert_array_equal(np.float32(json.loads(vectors)), expected)
     assert "hangs in a sub-interpreter" in second
     assert "WSGIApplicationGroup" in second
+
+
+@pytest.mark.skipif(MISSING["built"] is not None, reason=f"{MISSING}")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_in_a_sub_interpreter_built_kernels_run(folder, dtype):
+    code = f"""
+import json, minigte
+embedder = minigte.Embedder({str(folder)!r}, dtype={dtype!r})
+print(embedder.backend_name, json.dumps(embedder.encode({TEXTS!r}).tolist()))
+"""
+    [line] = in_a_sub_interpreter(code)
+    name, _, vectors = line.partition(" ")
+    assert name == "built"
+    expected = Embedder(folder, dtype=dtype, backend="built").encode(TEXTS)
+    np.testing.assert_array_equal(np.float32(json.loads(vectors)), expected)
 
 
 def test_wrong_choices():
