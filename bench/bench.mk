@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench bench-quick longrun bench-env bench-course
+.PHONY: bench-serve bench bench-quick longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -26,6 +26,26 @@ bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course s
 	.venv-docs/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/course.py
+
+# SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 25 minutes, 3 and 61; the first two
+# need wrk. Servers that are not here are left out, and named in the result.
+SERVE_MODEL ?= $(wildcard ../shared/models/gte-small)
+SERVE_DATA ?= $(wildcard ../shared/data/mteb)
+SERVE := .venv-test/bin/python bench/serve/measure.py
+SERVE_FROM := --model $(SERVE_MODEL) $(if $(SERVE_DATA),--data $(SERVE_DATA))
+bench-serve: .venv-test/installed .venv-infinity/installed  ## measure the server beside others, and soak it (90 minutes)
+	$(SERVE) query $(SERVE_FROM)
+	$(SERVE) load $(SERVE_FROM) $(SERVE_ARGS)
+	$(SERVE) overload $(SERVE_FROM)
+	$(SERVE) soak $(SERVE_FROM)
+
+# infinity-emb needs packages of before NumPy 2, so it has an environment of its own.
+.venv-infinity/installed:
+	@echo "installing infinity-emb into .venv-infinity ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) torch==2.13.0
+	@$(@D)/bin/python $(PIP) 'infinity-emb[server]==0.0.78' 'sentence-transformers<5' 'transformers<4.50' 'optimum[onnxruntime]<2'
+	@touch $@
 
 longrun: .venv-longrun/installed  ## stream a million texts and 100,000 documents, plot the memory (LONGRUN_ARGS)
 	.venv-longrun/bin/python bench/longrun.py $(LONGRUN_ARGS)

@@ -52,7 +52,9 @@ def main() -> None:
     )
     parser.add_argument("part", choices=("load", "query", "overload", "soak"))
     parser.add_argument("--model", type=Path, required=True, help="a folder with gte-small")
-    parser.add_argument("--data", type=Path, required=True, help="a folder with STSBenchmark and NFCorpus")
+    parser.add_argument(
+        "--data", type=Path, help="a folder with STSBenchmark and NFCorpus; else made-up texts"
+    )
     parser.add_argument("--onnx", type=Path, help="a folder with onnx/model.onnx, for fastembed")
     parser.add_argument("--gguf", type=Path, help="gte-small in llama.cpp's format")
     parser.add_argument("--seconds", type=float, help="of each measurement, or of the whole part")
@@ -77,7 +79,12 @@ def main() -> None:
 
 
 def read_texts(options: argparse.Namespace) -> tuple[list[str], list[str]]:
-    """Short texts (STSBenchmark), and documents that the model reads whole (NFCorpus)."""
+    """Short texts (STSBenchmark), and documents that the model reads whole (NFCorpus); or made-up ones."""
+    if options.data is None:
+        chance = random.Random(0)
+        words = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world")
+        made = [" ".join(chance.choices(words, k=chance.randint(4, 14))) for _ in range(1000)]
+        return made, [" ".join(chance.choices(words, k=chance.randint(100, 450))) for _ in range(300)]
     tokenizer = corpus.load_tokenizer(options.model)
     tokenizer.no_truncation()
     documents = [
