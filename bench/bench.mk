@@ -44,7 +44,7 @@ bench-serve: .venv-test/installed .venv-infinity/installed  ## measure the serve
 	@echo "installing infinity-emb into .venv-infinity ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
-	@$(@D)/bin/python $(PIP) 'infinity-emb[server]==0.0.78' 'sentence-transformers<5' 'transformers<4.50' 'optimum[onnxruntime]<2'
+	@$(@D)/bin/python $(PIP) 'infinity-emb[server]==0.0.78' 'sentence-transformers<5' 'transformers<4.49' 'datasets<4' 'optimum[onnxruntime]<2' 'pyarrow<20' 'pandas<3'
 	@touch $@
 
 longrun: .venv-longrun/installed  ## stream a million texts and 100,000 documents, plot the memory (LONGRUN_ARGS)
