@@ -67,12 +67,6 @@ def test_a_quotation_is_found_and_replaced() -> None:
         quote.quoted(page.format(names[0]).replace("<!-- end of quote -->", ""))
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_no_line_of_code_is_wider_than_the_site(page: Path) -> None:
-    code = "\n".join(text for _, text in pages.blocks(page))
-    assert [line for line in code.splitlines() if len(line) > 110] == []
-
-
 def test_the_reference_has_every_public_name() -> None:
     page = (DOCS / "reference.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\.\. auto\w+:: minigte\.(\w+)$", page, re.MULTILINE)

@@ -249,7 +249,7 @@ def test_the_guard_sees_float64() -> None:
         lambda a: ops.erf(a),
         *ops.ACTIVATIONS.values(),
         lambda a: normalize(a),
-        *(lambda a, mode=mode: mode(a, np.array([0, 2, 5])) for mode in POOLING_MODES.values()),
+        *(lambda a, mode=mode: mode.vectors(a, np.array([0, 2, 5])) for mode in POOLING_MODES.values()),
     ],
 )
 def test_no_operation_creates_float64(call: Callable[[Any], Float32]) -> None:
