@@ -34,12 +34,15 @@ def progress_for(progress: bool | None, start: int = 0) -> bool | ProgressLines 
 
 
 class ProgressLines:
-    """Lines on stderr: once a minute how many texts are done, and at the end the sum of what took longer."""
+    """Lines on stderr: once a minute how many texts are done, and at the end the sum of what took longer.
+
+    Used as a bar of tqdm's is; see ``minigte.runtime.progress``.
+    """
 
     def __init__(self, start: int = 0) -> None:
         """``start`` texts were done before."""
         self._start = start
-        self._texts = 0
+        self._texts = self._cut = 0
         self._began = self._said = time.monotonic()
 
     def __enter__(self) -> ProgressLines:
@@ -54,6 +57,10 @@ class ProgressLines:
             self._said = now
             self._say("after")
 
+    def set_postfix(self, *, cut: int, refresh: bool) -> None:
+        """Keep how many texts were cut; no line is written for it."""
+        self._cut = cut
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -64,6 +71,6 @@ class ProgressLines:
         seconds = time.monotonic() - self._began
         click.echo(
             f"minigte: {self._start + self._texts:,} texts {words} {seconds / 60:.0f} min, "
-            f"{self._texts / seconds:,.1f} a second",
+            f"{self._texts / seconds:,.1f} a second, {self._cut:,} cut",
             err=True,
         )

@@ -18,7 +18,8 @@ class Progress:
     """How many texts of a call are read, cut and embedded; a bar shows it.
 
     ``show``: True always, False never, None on a terminal after PROGRESS_DELAY seconds; or something that
-    shows it in another way, a context manager with an ``update``. ``start`` texts were done before the call.
+    shows it in another way, a context manager with tqdm's ``update`` and ``set_postfix``. ``start`` texts
+    were done before the call.
     """
 
     def __init__(self, show: Any, texts: Iterable[str], start: int) -> None:
@@ -45,6 +46,8 @@ class Progress:
         """So many texts more are read, and so many of them were cut."""
         self.texts += texts
         self.cut += cut
+        if cut and self._bar is not None:
+            self._bar.set_postfix(cut=self.cut, refresh=False)
 
     def embedded(self, texts: int) -> None:
         """So many texts more have their vectors."""

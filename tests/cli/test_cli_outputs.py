@@ -195,20 +195,21 @@ def test_a_short_run_says_nothing(capsys):
 def test_a_long_run_says_where_it_is_and_sums_up(capsys, tmp_path):
     """Also within a chunk, which may take minutes; on the way through an Embedder as a command goes it."""
     embedder = Embedder(tiny.write_model(tmp_path), backend="numpy")
-    records = iter([Record(i, "cat " * (i % 20)) for i in range(1500)])
-    chunks = list(encoded(embedder, records, progress=None, start=1000))
+    records = iter([Record(i, "cat " * (50 if i % 100 == 0 else i % 20)) for i in range(1500)])
+    options = {"progress": None, "start": 1000, "truncation": "ignore"}
+    chunks = list(encoded(embedder, records, **options))
     assert [len(chunk) for chunk, _ in chunks] == [1024, 476]
     out, err = capsys.readouterr()
     assert out == ""
     *running, last = (
-        re.fullmatch(r"minigte: ([\d,]+) texts (.*) \d+ min, [\d,.]+ a second", line)
+        re.fullmatch(r"minigte: ([\d,]+) texts (.*) \d+ min, [\d,.]+ a second, (\d+) cut", line)
         for line in err.splitlines()
     )
     counts = [int(line[1].replace(",", "")) for line in running]
     assert counts == sorted(set(counts))
     assert 1000 < counts[0] < 2024
     assert {line[2] for line in running} == {"after"}
-    assert (last[1], last[2]) == ("2,500", "done in")
+    assert (last[1], last[2], last[3]) == ("2,500", "done in", "15")
 
 
 @pytest.mark.usefixtures("every_text")
