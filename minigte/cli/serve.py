@@ -167,7 +167,7 @@ def serve(
 
 def _served_name(name: str) -> str:
     """A folder is served under its own name, without the path to it; anything else as it was given."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - as ``find_model`` takes it
     if not path.is_dir():
         return name
     last = path.absolute().name  # of a link, not of what it leads to

@@ -160,13 +160,15 @@ class _KernelCache:
         directory = kernel_directory()
         if directory is None:
             return
-        try:
+        with contextlib.suppress(OSError):  # a full disk, for example
             with tempfile.NamedTemporaryFile(dir=directory, prefix=self._name, delete=False) as file:
-                file.write(dumps(data._reduce()))
-            Path(file.name).chmod(0o644)  # what an image's builder compiles, its user reads
-            Path(file.name).replace(directory / self.file_name(sig, data.codegen))
-        except OSError:  # a full disk, for example
-            Path(file.name).unlink(missing_ok=True)
+                path = Path(file.name)
+            try:
+                path.write_bytes(dumps(data._reduce()))
+                path.chmod(0o644)  # what an image's builder compiles, its user reads
+                path.replace(directory / self.file_name(sig, data.codegen))
+            finally:
+                path.unlink(missing_ok=True)
 
     def file_name(self, sig: Any, codegen: Any) -> str:
         """The file of the code for these types."""

@@ -176,7 +176,8 @@ def _load(folder: Any, name: str, contents: bytes) -> ctypes.CDLL:
     """Load a library, from a temporary file where it lies in a zip file. Raises OSError."""
     if isinstance(folder, Path):
         return ctypes.CDLL(str(folder / name))
-    with tempfile.TemporaryDirectory() as temporary:
+    # Windows lets nobody remove a library that is loaded.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / name
         path.write_bytes(contents)
         return ctypes.CDLL(str(path))

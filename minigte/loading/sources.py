@@ -75,10 +75,10 @@ def find_model(
     name = os.fspath(model_name_or_path)
     if not name:
         raise ModelNotFoundError("the model's name is empty")
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 - a user who has no home stays as spelled
     if folder.is_dir():
         return Source(name, folder.resolve(), "folder")  # also after another working directory is set
-    if name[0] in "./~" or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
+    if name[0] in "./~" or folder.is_absolute() or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
     known = find_known(name)

@@ -28,7 +28,9 @@ def usable_cores() -> int:
 def require_memory(needed: int, what: str, remedy: str) -> None:
     """Raise OutOfMemoryError, which names the ``remedy``, where ``what`` cannot have ``needed`` bytes."""
     with contextlib.suppress(OSError, ValueError):  # without /proc nobody can tell
-        size, resident, shared = (int(pages) for pages in (PROC / "statm").read_text().split()[:3])
+        size, resident, shared = (
+            int(pages) for pages in (PROC / "statm").read_text(encoding="utf-8").split()[:3]
+        )
         page = os.sysconf("SC_PAGE_SIZE")
         limit, name = _group_limit(), "its control group"
         used = (resident - shared) * page  # pages of files are given back when memory is short
@@ -60,12 +62,14 @@ def _quota() -> float:
     quota = math.inf
     for group in _groups("cpu"):
         with contextlib.suppress(OSError, ValueError):
-            limit, period = (group / "cpu.max").read_text().split()
+            limit, period = (group / "cpu.max").read_text(encoding="utf-8").split()
             quota = min(quota, math.inf if limit == "max" else int(limit) / int(period))
         with contextlib.suppress(OSError, ValueError):
-            microseconds = int((group / "cpu.cfs_quota_us").read_text())  # -1 is no quota
+            microseconds = int((group / "cpu.cfs_quota_us").read_text(encoding="utf-8"))  # -1 is no quota
             if microseconds > 0:
-                quota = min(quota, microseconds / int((group / "cpu.cfs_period_us").read_text()))
+                quota = min(
+                    quota, microseconds / int((group / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+                )
     return quota
 
 
@@ -75,14 +79,14 @@ def _group_limit() -> float:
     for group in _groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             with contextlib.suppress(OSError, ValueError):  # "max" is no limit
-                smallest = min(smallest, int((group / name).read_text()))
+                smallest = min(smallest, int((group / name).read_text(encoding="utf-8")))
     return smallest
 
 
 def _groups(controller: str) -> Iterator[Path]:
     """The folders of the process's control group and of those around it, of version 2 and of version 1."""
     with contextlib.suppress(OSError, ValueError):
-        for line in (PROC / "cgroup").read_text().splitlines():
+        for line in (PROC / "cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, name = line.split(":", 2)
             if controllers == "":  # version 2
                 base = CGROUPS

@@ -377,7 +377,9 @@ def test_a_folder_is_taken_as_it_is(model):
     assert find_model(str(model)).origin == "folder"
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "../nowhere", "/nowhere", "~/nowhere", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "../nowhere", "/nowhere", "~/nowhere", "~nobody-of-that-name/nowhere", "a/b/c"]
+)
 def test_what_can_only_be_a_path_never_touches_the_network(name):
     with pytest.raises(ModelNotFoundError, match="does not exist"):
         find_model(name)
