@@ -79,10 +79,11 @@ def test_another_version_does_not_load_it(tmp_path: Path) -> None:
 def test_the_stamp_covers_every_source_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "folder", lambda: tmp_path)
     versions = set()
-    for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("b.py", "3")]:
+    (tmp_path / "simd").mkdir()
+    for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("simd/a.py", "3"), ("simd/a.py", "4")]:
         (tmp_path / name).write_text(text)
         versions.add(sources.version.__wrapped__())
-    assert len(versions) == 4
+    assert len(versions) == 5
 
 
 WHERE = "print(jit.kernel_directory())"
@@ -148,6 +149,18 @@ def test_a_full_disk_is_no_error(tmp_path: Path) -> None:
     assert list((tmp_path / "minigte").iterdir()) == []
 
 
+def test_no_file_at_all_can_be_made(tmp_path: Path) -> None:
+    tiny(
+        """
+        def full(*args, **kwargs):
+            raise OSError(28, "No space left on device")
+        tempfile.NamedTemporaryFile = full
+        """,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert list((tmp_path / "minigte").iterdir()) == []
+
+
 def test_processes_that_compile_at_the_same_time(tmp_path: Path) -> None:
     script = TINY + "assert double(21) == 42\n"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -155,6 +168,39 @@ def test_processes_that_compile_at_the_same_time(tmp_path: Path) -> None:
     assert [process.wait(timeout=120) for process in processes] == [0] * 4
     assert len(list((tmp_path / "minigte").iterdir())) == 1
     assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("triple", "wanted"),
+    [
+        ("x86_64-unknown-linux-gnu", {"syscall", "usleep"}),
+        ("aarch64-unknown-linux-gnu", {"syscall", "usleep"}),
+        ("arm64-apple-macosx11.0.0", {"usleep"}),
+        ("x86_64-pc-windows-msvc", {"Sleep"}),
+    ],
+)
+def test_waiting_calls_what_the_target_has(triple: str, wanted: set[str]) -> None:
+    """Not what this machine has: kernels are built here for other systems."""
+    script = f"""
+        from minigte.engine import jit
+        jit.compile_only({triple!r})
+        import llvmlite.binding
+        import numpy
+        from minigte.engine.simd import nap, relax, sleep_on, wake_all
+
+        @jit.entry
+        def wait(where):
+            relax()
+            nap()
+            sleep_on(where, 0)
+            wake_all(where)
+
+        code, _ = jit.llvm_module(wait, (numpy.int64(0),))
+        functions = llvmlite.binding.parse_assembly(code).functions
+        print(*(f.name for f in functions if f.is_declaration and not f.name.startswith("llvm.")))
+    """
+    cpu = "x86-64" if triple.startswith("x86") else "generic"
+    assert set(run(script, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="").stdout.split()) == wanted
 
 
 def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
@@ -227,6 +273,6 @@ def test_two_modules_do_not_share_a_function_of_one_name(tmp_path: Path) -> None
 
 def test_code_compiled_under_another_setting_is_not_loaded(tmp_path: Path) -> None:
     """What was compiled once without optimisation must not serve for ever."""
-    assert tiny(NUMBA_CACHE_DIR=str(tmp_path), NUMBA_OPT="0").stderr.startswith(SAYS)
-    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr.startswith(SAYS)
-    assert tiny(NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+    for variables in ({"NUMBA_OPT": "0"}, {"NUMBA_BOUNDSCHECK": "1"}, {"NUMBA_SLP_VECTORIZE": "1"}, {}):
+        assert tiny(NUMBA_CACHE_DIR=str(tmp_path), **variables).stderr.startswith(SAYS)
+        assert tiny(NUMBA_CACHE_DIR=str(tmp_path), **variables).stderr == ""
