@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # when it runs as a script
@@ -386,7 +387,8 @@ def table(result: dict[str, list[tuple[Call, str]]]) -> str:
     return "\n".join([*lines, END])
 
 
-def test_the_table_is_what_both_do() -> None:
+def test_the_table_is_what_both_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some calls save a model
     result = compared()
     silent = [call.code for rows in result.values() for call, word in rows if not word]
     assert silent == [], "these differ, and neither an error nor a note says so"
