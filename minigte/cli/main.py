@@ -76,6 +76,12 @@ def _run() -> int:
         return error.exit_code
     except MinigteError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        name = (error.name or "minigte").partition(".")[0]
+        if name == "minigte":  # no package that is missing, but a fault of this one
+            raise
+        package = name.replace("_", "-")
+        return _fail(f"this needs the {package} package, which is not installed: pip install {package}")
     except BrokenPipeError:
         return 141
     except KeyboardInterrupt:

@@ -611,6 +611,14 @@ def test_more_threads_than_there_is_use_for(run, backend):
     assert "warning: --threads 999" in line
 
 
+def test_the_package_that_downloads_is_missing(run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['huggingface_hub'] = None")
+    for args in (["download", "some/model"], ["embed", "a", "--model", "some/model", "--offline"]):
+        message = failed(run(*args, env={"PYTHONPATH": str(tmp_path)}))
+        assert message.endswith("pip install huggingface-hub")
+    succeeded(run("embed", "a", env={"PYTHONPATH": str(tmp_path)}))  # a folder needs no such package
+
+
 @pytest.mark.parametrize("package", ["pyarrow", "tqdm"])
 def test_a_package_that_is_missing_is_named(run, tmp_path, package):
     (tmp_path / f"{package}.py").write_text("raise ImportError('absent')")
