@@ -29,6 +29,7 @@ class Server:
 
     def __init__(self) -> None:
         self.requests: list[str] = []
+        self.authorizations: list[str | None] = []  # the header that each of them carried
         self.ranges: dict[str, list[int]] = {}  # path -> the first bytes that were asked for, but for 0
         self.cut: set[str] = set()
         self.cut_once: set[str] = set()
@@ -52,6 +53,7 @@ class Server:
             def do_GET(self) -> None:
                 path = unquote(urlsplit(self.path).path)
                 outer.requests.append(f"{self.command} {path}")
+                outer.authorizations.append(self.headers["Authorization"])
                 status, headers, body = outer.reply(path)
                 if path in outer.status:
                     status, headers, body = outer.status[path], {}, b"{}"

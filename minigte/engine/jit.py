@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import stat
@@ -40,6 +41,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+logger = logging.getLogger(__name__)
 
 COMPILING = 160 << 20  # bytes that LLVM may take beside what is there: measured, with some to spare
 
@@ -152,6 +155,7 @@ class _KernelCache:
                 except Exception:  # absent, unreadable or damaged: all the same
                     continue
         require_memory(COMPILING, "compiling the kernels", "run 'minigte warmup' where there is more")
+        logger.info("compiling %s for %s", self._name, sig)
         if sys.stderr is not None:  # else print would take stdout
             print("minigte: compiling its kernels for this processor, once (some seconds)", file=sys.stderr)
         return None

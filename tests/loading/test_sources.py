@@ -28,9 +28,11 @@ GTE_SMALL = find_known("gte-small")
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port, where nothing listens
 
 FIND = """
-import json, sys
+import json, logging, sys
 from minigte.errors import MinigteError
 from minigte.loading.sources import find_model
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
+logging.getLogger("minigte").setLevel("INFO")
 try:
     source = find_model(sys.argv[1], **json.loads(sys.argv[2]))
     print(json.dumps([str(source.folder), source.origin, source.revision]))
@@ -65,6 +67,7 @@ def find(tmp_path):
             check=False,
         )
         assert process.returncode == 0, process.stderr
+        find.logged = [line for line in process.stderr.splitlines() if line.startswith("INFO minigte.")]
         return json.loads(process.stdout)
 
     return find
@@ -145,6 +148,25 @@ class TestHub:
         assert "modules.json" in fetched or "modules.json" in names
         assert not set(fetched) & {name for name in names if "/" not in name and name != "config.json"}
         np.testing.assert_array_equal(Embedder(folder).encode("cat"), Embedder(model).encode("cat"))
+
+    @pytest.mark.parametrize("names", [(), TRANSFORMERS], ids=["nothing here", "a part here"])
+    def test_a_token_goes_with_every_request(self, find, model, partial, names):
+        if names:
+            partial(*names)
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            assert find(REPOSITORY, hub.url, token="hf_given")[1] == "Hugging Face Hub"
+        asked = zip(hub.requests, hub.authorizations, strict=True)
+        assert {token for request, token in asked if REPOSITORY in request} == {"Bearer hf_given"}
+
+    def test_a_download_is_logged(self, find, model):
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            folder = find(REPOSITORY, hub.url)[0]
+            assert find.logged == [
+                f"INFO minigte.loading.sources fetching {REPOSITORY} from the Hugging Face Hub",
+                f"INFO minigte.loading.sources {REPOSITORY} was fetched into {folder}",
+            ]
+            find(REPOSITORY, hub.url)
+            assert find.logged == []
 
     @pytest.mark.parametrize("names", PARTS, ids=["transformers'", "no pooling", "no weights"])
     @pytest.mark.parametrize("option", [{"local_files_only": True}, {"env": {"HF_HUB_OFFLINE": "1"}}])
