@@ -93,7 +93,7 @@ clean:  ## remove the environments that the other targets made
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,tables,examples]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,tables,examples]' pyinstaller
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml

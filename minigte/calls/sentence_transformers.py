@@ -29,8 +29,9 @@ def _nothing(value: object) -> bool:
 
 
 def _cpu(device: Any) -> bool:
-    """None, "cpu", torch.device("cpu"), or a list of such, one for each process of a pool."""
-    devices = device if isinstance(device, (list, tuple)) else [device]
+    """None, "cpu", torch.device("cpu"), a list of such, or a map of modules to them."""
+    devices = list(device.values()) if isinstance(device, Mapping) else device
+    devices = devices if isinstance(devices, (list, tuple)) else [devices]
     return all(each is None or str(each).partition(":")[0] == "cpu" for each in devices)
 
 
