@@ -59,3 +59,20 @@ def test_twitter_before_the_norm_is_the_cards_euclid(tool):
     scores = tool.read_results("thenlper/gte-small")["TwitterURLCorpus"]["no norm"]["scores"]
     assert round(100 * scores["euclidean_ap"], 3) == 85.080
     assert scores["max_ap"] == scores["euclidean_ap"]
+
+
+def test_agreement_counts_what_both_find(tool):
+    one = {"a": "1 2 3 4", "b": "5 6 7 8"}
+    assert tool.agreement(one, one) == (1, 1)
+    assert tool.agreement(one, {"a": "4 3 2 9", "b": "5 6 8 7"}) == ((3 / 4 + 1) / 2, 1 / 2)
+
+
+@pytest.mark.parametrize(("run", "overlap", "first"), [("bfloat16", 0.985, 0.97), ("int8", 0.95, 0.9)])
+def test_fewer_bits_find_the_same_documents(tool, run, overlap, first):
+    runs = tool.read_results("thenlper/gte-small")["NFCorpus"]
+    found = {name: runs[name]["first documents"] for name in ("float32", run)}
+    assert len(found[run]) == 323  # all queries that are judged
+    assert {len(set(ids.split())) for ids in found[run].values()} == {tool.FIRST}
+    measured = tool.agreement(found["float32"], found[run])
+    assert measured[0] >= overlap
+    assert measured[1] >= first

@@ -1,50 +1,110 @@
-"""Short runs of scripts of bench/ and tools/ that neither another test nor a target of CI runs."""
+"""Short runs of scripts of bench/ and tools/ that neither another test nor a target of CI runs.
+
+Those that need transformers are in tests/parity/test_scripts.py.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+import re
+import shutil
 from pathlib import Path
 
 import pytest
+import tiny
 from places import ROOT
+from scripts import run, write_texts
+
+from minigte.backend import jit_missing
+
+BENCH = ROOT / "bench"
+needs_numba = pytest.mark.skipif(jit_missing() is not None, reason=f"Numba: {jit_missing()}")
+SHORT_OPS = "import ops; ops.ROUNDS, ops.SECONDS = 1, 1e-4"
 
 
-def run(script: str, *arguments: str, short: str = "") -> str:
-    """The script's main function, after the lines ``short`` that make less of its work; what it prints."""
-    folder, name = script.split("/")
-    code = (
-        f"import sys; sys.path[:0] = [{str(ROOT / folder)!r}]; sys.argv = {[name, *arguments]!r}\n"
-        f"import {name}\n{short}\n{name}.main()"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    process = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_texts(tmp_path_factory.mktemp("data"))
 
 
+@needs_numba
 def test_the_kernels_are_verified_and_measured(tmp_path: Path) -> None:
-    pytest.importorskip("numba")
     file = tmp_path / "ops.json"
-    short = "ops.ROUNDS, ops.SECONDS = 1, 1e-4"
-    assert "linear float32" in run("bench/ops", "--json", str(file), short=short)
+    assert "linear float32" in run("bench/ops", "--json", str(file), short=SHORT_OPS)
     cases = json.loads(file.read_text())["cases"]
     assert all(rate > 0 for case in cases for rate in case["rounds"])
 
 
 def test_the_polynomials_are_fitted() -> None:
-    script = ROOT / "tools" / "fit_polynomials.py"
-    process = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=100, check=True
-    )
-    assert "e-0" in process.stdout
+    assert "e-0" in run("tools/fit_polynomials")
+
+
+@needs_numba
+def test_the_courses_figures_are_measured_and_shown(gte_small: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    results = tmp_path / "results"
+    shorter = {
+        "rungs": f"{SHORT_OPS}; rungs.ROWS = 24",
+        "bits": "bits.DOCUMENTS, bits.SAMPLE, bits.LOWEST = 2, 200, 1",
+        "threads": "threads.ROUNDS = 1; threads.SENTENCES, threads.DOCUMENTS, threads.SINGLES = 8, 1, 1; "
+        "threads.BARRIERS = threads.REGIONS = 20; threads.TEAMS = 5",
+    }
+    for name, short in shorter.items():
+        file = results / name / "2026-01-01.json"
+        texts = [] if name == "rungs" else ["--data", str(data), "--model", str(gte_small)]
+        run(f"bench/{name}", *texts, "--json", str(file), short=short)
+        assert json.loads(file.read_text())["machine"]["cores"] >= 1
+    run("bench/course", short=f"course.RESULTS = pathlib.Path({str(results)!r})")
+    made = {path.relative_to(results) for path in results.rglob("*") if path.suffix in (".md", ".png")}
+    kept = {
+        path.relative_to(BENCH / "results")
+        for name in shorter
+        for path in (BENCH / "results" / name).iterdir()
+        if path.suffix in (".md", ".png")
+    }
+    assert made == kept
+
+
+def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
+    """What course.py and report.py make of the raw figures is what stands in the repository."""
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    bench = tmp_path / "bench"
+    shutil.copytree(BENCH / "results", bench / "results", ignore=shutil.ignore_patterns("*.md", "*.png"))
+    for page in ("README.md", "bench/README.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        between = re.compile(r"(<!-- results: .*? -->).*?(<!-- end of results -->)", re.DOTALL)
+        (tmp_path / page).write_text(between.sub(r"\1\2", text), encoding="utf-8")
+    run("bench/course", short=f"course.RESULTS = pathlib.Path({str(bench / 'results')!r})")
+    run("bench/report", short=f"report.HERE = pathlib.Path({str(bench)!r})")
+    for path in (tmp_path / "README.md", *bench.rglob("*.md")):
+        kept = ROOT / path.relative_to(tmp_path)
+        assert path.read_text(encoding="utf-8") == kept.read_text(encoding="utf-8"), kept
+
+
+def test_a_long_run_is_watched_and_shown(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    page = tmp_path / "restricted.md"
+    shutil.copy(ROOT / "docs" / "restricted.md", page)
+    model = tiny.write_model(tmp_path / "model")
+    short = f"""
+folder = pathlib.Path({str(tmp_path)!r})
+longrun.RESULTS, longrun.PICTURE = folder / "results", folder / "runs.png"
+longrun.PAGE = folder / "restricted.md"
+longrun.INTERVAL = 0.01
+"""
+    options = ["--model", str(model), "--data", str(data), "--work", str(tmp_path / "work")]
+    run("bench/longrun", *options, "--texts", "20000", "--documents", "3000", short=short)
+    [file] = (tmp_path / "results").iterdir()
+    results = json.loads(file.read_text())["results"]
+    assert [results[name]["count"] for name in ("texts", "documents")] == [20000, 3000]
+    assert "20,000 short texts" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "runs.png").stat().st_size > 1000
+
+
+def test_threads_and_workers_are_soaked(tmp_path: Path) -> None:
+    model = tiny.write_model(tmp_path / "model")
+    short = "soak.THREADS, soak.WORKERS, soak.TEXTS, soak.WORKER_SECONDS = 3, 1, 20, 0.5"
+    printed = run("tools/soak", "--model", str(model), "--minutes", "0.05", short=short)
+    assert "all equal bit for bit" in printed
+    assert not re.search(r"\b0 (calls|vectors|forks)", printed)

@@ -33,6 +33,7 @@ import logging
 import math
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,8 @@ TASKS = (
     "TwitterURLCorpus",
 )
 CLASSIFICATION = ("AmazonCounterfactualClassification", "Banking77Classification")
+RETRIEVAL = ("NFCorpus",)
+FIRST = 10  # documents of a query that dtypes are compared by
 SUBSETS = {"AmazonCounterfactualClassification": ["en"]}  # the one of the model cards' tables
 
 # What is measured, and on which tasks; None is all of them.
@@ -301,21 +304,36 @@ def measure(task: Any, encoder: Any, encode_kwargs: dict[str, Any]) -> dict[str,
     import mteb
 
     start = time.monotonic()
-    result = mteb.evaluate(
-        encoder,
-        task,
-        cache=None,
-        co2_tracker=False,
-        encode_kwargs={"show_progress_bar": sys.stderr.isatty(), **encode_kwargs},
-        show_progress_bar=False,
-    )
+    name = task.metadata.name
+    with tempfile.TemporaryDirectory() as folder:
+        result = mteb.evaluate(
+            encoder,
+            task,
+            cache=None,
+            co2_tracker=False,
+            encode_kwargs={"show_progress_bar": sys.stderr.isatty(), **encode_kwargs},
+            prediction_folder=folder if name in RETRIEVAL else None,
+            show_progress_bar=False,
+        )
+        first = {"first documents": first_documents(Path(folder), name)} if name in RETRIEVAL else {}
     (scores,) = result.task_results[0].scores["test"]  # one subset of one split
     return {
         "score": 100 * scores["main_score"],
         "seconds": round(time.monotonic() - start, 1),
         "date": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}",
         "scores": {name: value for name, value in scores.items() if not _is_nan(value)},
+        **first,
     }
+
+
+def first_documents(folder: Path, name: str) -> dict[str, str]:
+    """The ids of the FIRST documents of each query, best first, from what mteb has written of a task."""
+    predictions = json.loads((folder / f"{name}_predictions.json").read_text(encoding="utf-8"))
+    ranked = {
+        query: sorted(similar, key=lambda document: (-similar[document], document))
+        for query, similar in predictions["default"]["test"].items()
+    }
+    return {query: " ".join(documents[:FIRST]) for query, documents in ranked.items()}
 
 
 def _is_nan(value: object) -> bool:
@@ -375,7 +393,8 @@ def measure_all(
         where = f"{number} of {len(todo)}: {name}, {model}, {run}"
         results = read_results(model)
         before = results.get(name, {}).get(run)
-        if before is not None and before["of"] == of and not again:
+        whole = name not in RETRIEVAL or "first documents" in (before or {})
+        if before is not None and before["of"] == of and whole and not again:
             say(f"{where}: already measured")
             continue
         say(f"{where} ...")
@@ -446,6 +465,28 @@ def classification_table(
     return table(["task", "published", *columns, "chance"], rows)
 
 
+def agreement(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[float, float]:
+    """Of the documents that two runs find first: the mean share that both have; how often the best is one.
+
+    The first is called overlap@10, the second is a share of the queries.
+    """
+    pairs = [(one[query].split(), other[query].split()) for query in one]
+    overlap = statistics.fmean(len(set(a) & set(b)) / len(a) for a, b in pairs)
+    return overlap, statistics.fmean(a[0] == b[0] for a, b in pairs)
+
+
+def agreement_table(results: Results) -> str | None:
+    """How far fewer bits find what float32 finds; None where that was not measured."""
+    rows = []
+    for name, runs in results.items():
+        found = {run: runs[run]["first documents"] for run in runs if "first documents" in runs[run]}
+        for run in ("bfloat16", "int8"):
+            if {"float32", run} <= found.keys():
+                overlap, first = agreement(found["float32"], found[run])
+                rows.append([name, run, f"{len(found[run]):,}", f"{overlap:.4f}", f"{100 * first:.1f} %"])
+    return table(["task", "dtype", "queries", "overlap@10", "same first"], rows) if rows else None
+
+
 def section(model: str, results: Results) -> str:
     """One model's tables."""
     published = PUBLISHED.get(model, {})
@@ -460,6 +501,13 @@ def section(model: str, results: Results) -> str:
         for name, runs in exact.items()
     ]
     parts = [f"## {model}", table(["task", "published", "float32", "bfloat16", "int8"], rows)]
+    if (agreed := agreement_table(results)) is not None:
+        parts += [
+            "The documents that each query finds, beside those that it finds in float32: *overlap@10* is the "
+            "mean share of the first ten that both have, and *same first* counts the queries whose best "
+            "document is the same:",
+            agreed,
+        ]
     if drawn:
         parts += [
             "Accuracy over ten draws of training texts; transformers computes in float32, "

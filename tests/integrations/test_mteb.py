@@ -270,6 +270,13 @@ def write_local_data(data: Path) -> None:
         for split, words in (("train", ("cat", "dog")), ("test", ("cats", "dogs"))):
             rows = [{"text": f"{word} {n}", "label": word[:3]} for n in range(40) for word in words]
             (data / name / f"{prefix}{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (data / "NFCorpus" / "qrels").mkdir(parents=True)
+    documents = [{"_id": f"d{n}", "title": "", "text": f"the cat {n} sat on mat {n * n}"} for n in range(15)]
+    queries = [{"_id": f"q{n}", "text": f"cat {n}"} for n in range(4)]
+    for name, rows in (("corpus", documents), ("queries", queries)):
+        (data / "NFCorpus" / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    judged = "".join(f"q{n}\td{n}\t1\n" for n in range(3))  # and not the fourth
+    (data / "NFCorpus" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
 
 
 # mteb calls sentence-transformers, and itself, by names that both have given up.
@@ -302,9 +309,16 @@ def test_the_table_is_measured_resumed_and_written(tmp_path, tool, monkeypatch, 
             "BIOSSES",
             "AmazonCounterfactualClassification",
             "Banking77Classification",
+            "NFCorpus",
             "TwitterURLCorpus",
         )
     }
+    embedder = Embedder(folder)
+    texts = [f"the cat {n} sat on mat {n * n}" for n in range(15)]
+    for query, found in results["NFCorpus"]["float32"]["first documents"].items():
+        [hits] = embedder.semantic_search(f"cat {query[1:]}", texts, top_k=10)
+        assert found.split() == [f"d{hit['corpus_id']}" for hit in hits]
+    assert results["NFCorpus"]["float32"]["first documents"].keys() == {"q0", "q1", "q2"}
     for name in tool.CLASSIFICATION:  # the same draws and the same vectors
         ours, theirs = (
             results[name][run]["scores"]["scores_per_experiment"] for run in ("float32", "transformers")

@@ -1,0 +1,50 @@
+"""Short runs of scripts that measure beside transformers, or make what the other tests compare with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from places import ROOT
+from scripts import run, write_texts
+
+
+def test_the_benchmark_runs(gte_small: Path, tmp_path: Path) -> None:
+    """Peers that are not installed are left out, and the result says so."""
+    data, out = write_texts(tmp_path / "data"), tmp_path / "run.json"
+    options = ["--quick", "--only", "minigte", "sentence-transformers float32", "OpenVINO float32"]
+    options += ["--data", str(data), "--model", str(gte_small), "--onnx", str(gte_small / "config.json")]
+    short = f"run.CACHE = pathlib.Path({str(tmp_path / 'cache')!r})"
+    printed = run("bench/run", *options, "--out", str(out), short=short, HF_HUB_OFFLINE="1")
+    peers = json.loads(out.read_text())["peers"]
+    for name in (
+        "minigte float32",
+        "minigte int8",
+        "minigte (NumPy) float32",
+        "sentence-transformers float32",
+    ):
+        assert peers[name]["error"] is None
+        assert peers[name]["cosine"]["sentences"]["min"] > 0.99
+        assert name.rpartition(" ")[0] in printed
+    if peers["OpenVINO float32"]["error"] is not None:
+        assert "openvino" in peers["OpenVINO float32"]["error"].lower()
+
+
+def test_golden_files_are_remade(gte_small: Path, tmp_path: Path) -> None:
+    short = f"""
+make_golden.ROOT = make_golden.FOLDER = pathlib.Path({str(tmp_path)!r})
+make_golden.GTE_TEXTS = make_golden.GTE_TEXTS[:2]
+"""
+    run("tools/make_golden", "--model", str(gte_small), short=short)
+    kept = ROOT / "tests" / "golden"
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in kept.iterdir()} - {
+        "messages.txt"
+    }
+    for path in tmp_path.glob("*.npz"):
+        with np.load(path) as remade, np.load(kept / path.name) as golden:
+            for name in remade.files:
+                if name != "provenance":
+                    np.testing.assert_allclose(remade[name], golden[name], rtol=0, atol=1e-5)
+    remade, golden = (json.loads((folder / "tokens.json").read_text()) for folder in (tmp_path, kept))
+    assert remade["texts"] == golden["texts"]
