@@ -93,7 +93,7 @@ clean:  ## remove the environments that the other targets made
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,serve,test,tables,examples]' pyinstaller
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,plot,serve,test,tables,examples]' pyinstaller
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml
@@ -135,7 +135,7 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing torch, transformers, sentence-transformers and mteb into .venv-torch ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test,parity,mteb]'
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,plot,test,parity,mteb]'
 	@touch $@
 
 # The clients of Node come from npm where there is one; without it those tests are skipped.
