@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -67,3 +68,25 @@ def test_the_tables_are_those_of_the_newest_results() -> None:
         for function in functions:
             shown = (course.RESULTS / kind / f"{function.__name__}.md").read_text(encoding="utf-8")
             assert function(result) == shown
+
+
+@pytest.mark.parametrize("script", ["spmd", "threads"])
+def test_a_helper_that_comes_too_late_meets_nobody(script: str) -> None:
+    from minigte.engine.workspace import meeting_point
+
+    module, meeting = importlib.import_module(script), meeting_point()
+    x, sums = np.ones(2000, np.float32), np.empty(2, np.float32)
+
+    def member(wanted: int) -> int:
+        if script == "spmd":
+            return module.centre_share(x, sums, meeting, wanted)
+        return module.meet(meeting, wanted, 3)
+
+    assert member(2) == 1  # nobody has come
+    x[:] = 7
+    sizes: list[int] = []
+    helper = threading.Thread(target=lambda: sizes.append(member(0)), daemon=True)
+    helper.start()
+    helper.join(60)
+    assert sizes == [0]
+    assert (x == 7).all()

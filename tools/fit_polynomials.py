@@ -49,8 +49,13 @@ def power_of_two() -> tuple[Float64, float]:
     return coefficients * 2.0 ** np.arange(6), error
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Fit both, and print."""
     for function in (normal_cdf, power_of_two):
         coefficients, error = function()
         print(f"{function.__name__}: max error {error:.1e}, lowest power first")
         print("    " + ", ".join(f"{c:.9g}" for c in coefficients))
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,8 @@ CHUNK = 1024  # numbers that are added up in one go, by one member
 def centre_share(x, sums, meeting, wanted):
     """What every member runs. The leader says how many are ``wanted``; helpers say 0."""
     rank, size = (0, lead(meeting, wanted)) if wanted > 0 else follow(meeting)
+    if size == 0:  # too late: the others have begun without this thread
+        return 0
     first, last = share(len(sums), rank, size, 1)  # my chunks
     for chunk in range(first, last):
         sums[chunk] = 0

@@ -13,17 +13,13 @@ from scripts import run, write_texts
 def test_the_benchmark_runs(gte_small: Path, tmp_path: Path) -> None:
     """Peers that are not installed are left out, and the result says so."""
     data, out = write_texts(tmp_path / "data"), tmp_path / "run.json"
-    options = ["--quick", "--only", "minigte", "sentence-transformers float32", "OpenVINO float32"]
+    only = "minigte int8", "(NumPy) float32", "sentence-transformers float32", "OpenVINO float32"
+    options = ["--quick", "--only", *only]
     options += ["--data", str(data), "--model", str(gte_small), "--onnx", str(gte_small / "config.json")]
     short = f"run.CACHE = pathlib.Path({str(tmp_path / 'cache')!r})"
     printed = run("bench/run", *options, "--out", str(out), short=short, HF_HUB_OFFLINE="1")
     peers = json.loads(out.read_text())["peers"]
-    for name in (
-        "minigte float32",
-        "minigte int8",
-        "minigte (NumPy) float32",
-        "sentence-transformers float32",
-    ):
+    for name in ("minigte int8", "minigte (NumPy) float32", "sentence-transformers float32"):
         assert peers[name]["error"] is None
         assert peers[name]["cosine"]["sentences"]["min"] > 0.99
         assert name.rpartition(" ")[0] in printed
@@ -45,6 +41,6 @@ make_golden.GTE_TEXTS = make_golden.GTE_TEXTS[:2]
         with np.load(path) as remade, np.load(kept / path.name) as golden:
             for name in remade.files:
                 if name != "provenance":
-                    np.testing.assert_allclose(remade[name], golden[name], rtol=0, atol=1e-5)
+                    np.testing.assert_allclose(remade[name], golden[name], rtol=1e-6, atol=1e-5)
     remade, golden = (json.loads((folder / "tokens.json").read_text()) for folder in (tmp_path, kept))
     assert remade["texts"] == golden["texts"]
