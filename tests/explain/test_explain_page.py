@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tiny
 from places import ROOT
+from scripts import run
 
 from minigte import Embedder
 from minigte.explain import SimilarityTrace, Trace
@@ -423,3 +424,15 @@ def test_512_tokens(browser: Any, tmp_path: Path) -> None:
     opened.page.get_by_role("radio", name="arcs").check()
     assert f"{pair.score:.4f}" in opened.text("score")
     assert opened.complaints == []
+
+
+def test_the_pictures_of_the_pages_are_taken(browser: Any, gte_small: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plot extra is not installed")
+    images = tmp_path / "docs" / "images"
+    images.parent.mkdir()
+    short = f"screenshots.IMAGES = pathlib.Path({str(images)!r})"
+    run("tools/screenshots", short=short, MINIGTE_MODEL=str(gte_small))
+    kept = {path.name for path in (ROOT / "docs" / "images").glob("explain-*.png")}
+    kept |= {path.name for path in (ROOT / "docs" / "images").glob("gallery-*.png")}
+    assert {path.name for path in images.iterdir()} == kept
+    assert all(path.stat().st_size > 5000 for path in images.iterdir())
