@@ -31,7 +31,7 @@ from minigte.engine.scheduler import Engine
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import Matrix, pack_model, to_bfloat16
 from minigte.loading.weights import load_weights
-from minigte.models.bert import Weights
+from minigte.models.weights import ABSENT, Weights
 from minigte.reference import bert, ops
 
 Float32 = npt.NDArray[np.float32]
@@ -75,7 +75,7 @@ def rounding(rounded: Rounded) -> Iterator[None]:
     """While this lasts, the reference's linear layers multiply rounded numbers where they are chosen."""
     exact = ops.linear
 
-    def linear(x: Float32, weight: Float32, bias: Float32 | None = None, **out: Any) -> Float32:
+    def linear(x: Float32, weight: Float32, bias: Float32 = ABSENT, **out: Any) -> Float32:
         if id(weight) in rounded:
             dtype, weight = rounded[id(weight)]
             x = round_rows(x, dtype)
@@ -132,7 +132,7 @@ class Study:
 
 def packed_bytes(study: Study, dtype: str) -> int:
     """The memory of the layers' weights as the engine packs them."""
-    model = pack_model(study.embedder.config.encoder, study.weights, dtype, LEVEL)
+    model = pack_model(study.embedder.config.spec, study.weights, dtype, LEVEL)
     return sum(array.nbytes for field in model if isinstance(field, Matrix) for array in field)
 
 
@@ -143,7 +143,7 @@ def noisy(study: Study, sentences: list[str]) -> Float32:
     step *= NOISE * np.linalg.norm(table, axis=1, keepdims=True) / np.linalg.norm(step, axis=1, keepdims=True)
     moved = dataclasses.replace(study.weights, word_embeddings=table + step)
     embedder = Embedder(study.embedder.source.folder, backend="auto")
-    embedder.backend = Engine(study.embedder.config.encoder, moved, JustInTime())
+    embedder.backend = Engine(study.embedder.config.spec, moved, JustInTime())
     return embedder.encode(sentences)
 
 

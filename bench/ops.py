@@ -27,8 +27,8 @@ from minigte.engine import simd
 from minigte.engine.attention import attention
 from minigte.engine.finishes import GELU, LINEAR
 from minigte.engine.jit import kernel
-from minigte.engine.linear import linear
-from minigte.engine.rows import LOG2_E, convert, gelu, layer_norm, softmax
+from minigte.engine.linear import Rotation, linear
+from minigte.engine.rows import LOG2_E, convert, gelu, normalize, softmax
 from minigte.engine.simd import PANEL, TILE_ROWS, address, load, store, tile
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
@@ -56,6 +56,10 @@ class Case(NamedTuple):
     roof: Case | None  # what it is compared with
 
 
+# What products take that turn nothing.
+UNTURNED = Rotation(np.empty((0, 2, 0), np.float32), np.empty(0, np.int64), 1)
+
+
 def zeros(dtype: npt.DTypeLike, *shape: int) -> Array:
     """An aligned array of zeros."""
     return pages.zeros(shape, dtype)
@@ -69,10 +73,10 @@ def repeat_tile(times, panels, a, c):
 
 
 @kernel
-def repeat_linear(times, a, scales, matrix, finish, out, scratch):
+def repeat_linear(times, a, scales, matrix, finish, rotation, out, scratch):
     """One linear layer."""
     for _ in range(times):
-        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, out, 0, scratch)
+        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, rotation, out, 0, scratch)
 
 
 @kernel
@@ -80,7 +84,23 @@ def repeat_attention(times, qkv, width, heads, scale, keys, values, scores, prob
     """All heads of one text."""
     for _ in range(times):
         for head in range(heads):
-            attention(qkv, width, heads, head, scale, keys, values, scores, probs, sums, scratch, context)
+            attention(
+                qkv,
+                width,
+                heads,
+                head,
+                scale,
+                0,
+                len(qkv),
+                len(qkv),
+                keys,
+                values,
+                scores,
+                probs,
+                sums,
+                scratch,
+                context,
+            )
 
 
 @kernel
@@ -88,9 +108,8 @@ def repeat_layer_norm(times, x, weight, bias):
     """Rows in place; the result is normalised again next time."""
     for _ in range(times):
         for i in range(len(x)):
-            layer_norm(
-                address(x) + i * x.strides[0], x.shape[1], address(weight), address(bias), np.float32(1e-12)
-            )
+            row = address(x) + i * x.strides[0]
+            normalize(row, row, x.shape[1], address(weight), address(bias), np.float32(1e-12), True)
 
 
 @kernel
@@ -107,7 +126,8 @@ def repeat_softmax(times, x, y):
     for _ in range(times):
         for i in range(len(x)):
             shift = i * x.strides[0]
-            softmax(address(x) + shift, x.shape[1], LOG2_E, y, address(y) + shift)
+            size = x.shape[1]
+            softmax(address(x) + shift, 0, size, 0, size, LOG2_E, 0, y, address(y) + shift)
 
 
 @kernel
@@ -169,7 +189,7 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL)
     a, scales = operand(x, dtype)
     out, scratch = zeros(np.float32, rows, outputs), zeros(np.float32, TILE_ROWS * PANEL)
-    repeat_linear(1, a, scales, matrix, finish, out, scratch)
+    repeat_linear(1, a, scales, matrix, finish, UNTURNED, out, scratch)
     wanted = ops.linear(x, weight, bias)
     if finish == GELU:
         wanted = ops.gelu(wanted)
@@ -177,7 +197,7 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
         f"linear {dtype} ({rows}, {inputs}) -> {outputs}{' gelu' if finish == GELU else ''}",
         2 * rows * inputs * outputs,
         "GFLOP/s",
-        lambda times: repeat_linear(times, a, scales, matrix, finish, out, scratch),
+        lambda times: repeat_linear(times, a, scales, matrix, finish, UNTURNED, out, scratch),
         float(abs(out - wanted).max()),
         {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.15}[dtype],
         roof,

@@ -18,8 +18,8 @@ from minigte.calls.arguments import one_of, whole_number
 from minigte.engine.formats import BYTES
 from minigte.errors import InputError, MissingDependencyError
 from minigte.loading.config import ModelConfig
-from minigte.models import ARCHITECTURES, bert
 from minigte.models.batch import Batch
+from minigte.models.weights import Weights
 
 if TYPE_CHECKING:
     from minigte.engine.kernels import Kernels
@@ -59,11 +59,11 @@ class NumPyBackend:
     threads = None
     instructions = "NumPy's BLAS"
 
-    def __init__(self, config: ModelConfig, weights: bert.Weights) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
         """Keep the weights as they are."""
-        from minigte.reference import FORWARD
+        from minigte.reference import TEXTBOOKS
 
-        self._forward = FORWARD[config.model_type]
+        self._forward = TEXTBOOKS[config.architecture.name].forward
         self._config = config.encoder
         self._weights = weights
 
@@ -158,26 +158,22 @@ def offers() -> dict[str, str]:
 
 def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
     """Bytes of a model's arrays while it is loaded: all in float32, and an engine's packed copies."""
-    architecture, encoder = ARCHITECTURES[config.model_type], config.encoder
-
-    def count(parameters: Iterable[bert.Parameter]) -> int:
-        return sum(math.prod(getattr(encoder, axis) for axis in row.shape) for row in parameters)
-
-    linear = (row for row in architecture.LAYER_PARAMETERS if len(row.shape) == 2)
-    packed = 0 if backend == "numpy" else BYTES[dtype] * count(linear)
-    layer = 4 * count(architecture.LAYER_PARAMETERS) + packed
-    return 4 * count(architecture.EMBEDDING_PARAMETERS) + encoder.num_hidden_layers * layer
+    needed = 0
+    for tensor, count in config.architecture.counted(config.encoder):
+        packed = backend != "numpy" and tensor.layer is not None and len(tensor.shape) == 2
+        needed += count * math.prod(tensor.shape) * (4 + (BYTES[dtype] if packed else 0))
+    return needed
 
 
 def load_backend(
-    backend: str, config: ModelConfig, weights: bert.Weights, *, dtype: str, threads: int | None = None
+    backend: str, config: ModelConfig, weights: Weights, *, dtype: str, threads: int | None = None
 ) -> Backend:
     """Build a backend that ``choose_backend`` has named; ``threads`` is for compiled ones alone."""
     if backend == "numpy":
         return NumPyBackend(config, weights)
     from minigte.engine.scheduler import Engine
 
-    return Engine(config.encoder, weights, kernels(backend), dtype=dtype, threads=threads)
+    return Engine(config.spec, weights, kernels(backend), dtype=dtype, threads=threads)
 
 
 def kernels(backend: str) -> Kernels:

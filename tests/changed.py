@@ -54,7 +54,7 @@ def changed_package(folder: Path) -> Path:
         else:
             continue
         changes += 1
-    assert changes == 9
+    assert changes == 11
     return folder
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tiny
 
 from minigte.backend import BACKENDS, built_missing, jit_missing
 from minigte.explain.stages import Stage
 from minigte.explain.trace import keep_in
-from minigte.models import bert
-from minigte.reference.bert import forward
+from minigte.models.weights import Weights
+from minigte.reference import TEXTBOOKS
 from minigte.vectors.pooling import normalize, pool
 
 Float32 = npt.NDArray[np.float32]
@@ -60,18 +62,25 @@ def assert_stages_equal(
     assert first is None, first
 
 
-def trace(
-    config: bert.Config, weights: bert.Weights, input_ids: npt.NDArray[np.integer]
-) -> dict[str, Float32]:
+def trace(config: Any, weights: Weights, input_ids: npt.NDArray[np.integer]) -> dict[str, Float32]:
     """Every intermediate of one text, then its mean over the tokens, "pooled", and that one "normalized"."""
     stages: dict[str, Stage] = {}
+    forward = TEXTBOOKS[tiny.architecture(config).name].forward
     hidden = forward(config, weights, input_ids, np.array([0, len(input_ids)]), keep_in(stages))
     pooled = pool(hidden, np.array([0, len(hidden)]), ("mean",))  # (1, D)
     arrays = {name: stage.array for name, stage in stages.items()}
     return {**arrays, "pooled": pooled[0], "normalized": normalize(pooled)[0]}
 
 
-def largest_scores(stages: Mapping[str, Float32], config: bert.Config) -> dict[str, float]:
+def last_stage(config: Any) -> str:
+    """The name of the stage that is the last hidden state."""
+    architecture = tiny.architecture(config)
+    names = TEXTBOOKS[architecture.name].NAMES
+    number = architecture.spec(config).num_hidden_layers - 1
+    return names.last or names.layer.format(number) + names.output
+
+
+def largest_scores(stages: Mapping[str, Float32], config: Any) -> dict[str, float]:
     """max |scores| of every layer, for its two stages that inherit the rounding of these scores.
 
     Softmax hands on the absolute error of a score: dp = p (1 - p) ds, at most ds / 4; the context is the
@@ -81,19 +90,27 @@ def largest_scores(stages: Mapping[str, Float32], config: bert.Config) -> dict[s
     and by 5e-6 after the next LayerNorm. So these two stages are allowed a quarter of SCORE_BOUND more.
     """
     scores: dict[str, float] = {}
-    for i in range(config.num_hidden_layers):
-        own = bert.ENCODER_LAYER.format(i) + "attention.self."
+    architecture = tiny.architecture(config)
+    names = TEXTBOOKS[architecture.name].NAMES
+    for i in range(architecture.spec(config).num_hidden_layers):
+        own = names.layer.format(i) + names.probs.removesuffix("probs")
         score = float(np.abs(stages[own + "scores"]).max())
         scores |= {own + "probs": score, own + "context": score}
     return scores
 
 
-def named(weights: bert.Weights) -> dict[str, Float32]:
-    """The arrays of a loaded model under their names in a checkpoint."""
-    arrays = {row.name: getattr(weights, row.field) for row in bert.EMBEDDING_PARAMETERS}
-    for i, layer in enumerate(weights.layers):
-        prefix = bert.ENCODER_LAYER.format(i)
-        arrays |= {prefix + row.name: getattr(layer, row.field) for row in bert.LAYER_PARAMETERS}
+def named(config: Any, weights: Weights) -> dict[str, Float32]:
+    """The arrays of a loaded model under their names in a checkpoint, put together as there."""
+    arrays: dict[str, Float32] = {}
+    for tensor in tiny.architecture(config).tensors(config):
+        holder = weights if tensor.layer is None else weights.layers[tensor.layer]
+        array: Float32 = getattr(holder, tensor.field)
+        if tensor.part is None:
+            arrays[tensor.name] = array
+            continue
+        stored = arrays.setdefault(tensor.name, np.empty(tensor.stored_shape, np.float32))
+        place = tensor.view(stored)
+        place[:] = array.reshape(place.shape)
     return arrays
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import architectures
 import numpy as np
 import numpy.typing as npt
 import tiny
@@ -15,24 +16,11 @@ import tiny
 Float32 = npt.NDArray[np.float32]
 
 FORMAT = 1
+LONGEST = 64  # tokens, where the model itself reads more
 FOLDER = Path(__file__).resolve().parent / "golden"
 REMAKE = "make the golden files again: python tools/make_golden.py --help"
 
-# One tiny model per activation, each with other sizes and another eps.
-TINY = {
-    "tiny-gelu": tiny.config(),
-    "tiny-gelu-new": tiny.config(
-        hidden_act="gelu_new",
-        hidden_size=18,
-        num_attention_heads=3,
-        intermediate_size=50,
-        layer_norm_eps=1e-3,
-    ),
-    "tiny-silu": tiny.config(hidden_act="silu", num_hidden_layers=1, intermediate_size=9),
-    "tiny-relu": tiny.config(
-        hidden_act="relu", num_attention_heads=1, num_hidden_layers=1, type_vocab_size=1, layer_norm_eps=0.1
-    ),
-}
+TINY = architectures.golden_configs()
 
 
 @dataclass(frozen=True)
@@ -69,5 +57,6 @@ def sample(stage: str, array: Float32, step: int) -> Float32:
 def tiny_inputs(config: Any) -> list[list[int]]:
     """Ids for a tiny model: one token, a few, the whole vocabulary's ends, and as many as it reads."""
     rng = np.random.default_rng(1)
-    longest = rng.integers(config.vocab_size, size=config.max_position_embeddings).tolist()
+    longest = tiny.architecture(config).spec(config).max_tokens
+    longest = rng.integers(config.vocab_size, size=min(longest, LONGEST)).tolist()
     return [[2], [2, 3], [2, 0, config.vocab_size - 1, 7, 7, 3], longest]

@@ -14,6 +14,7 @@ import tiny
 
 from minigte.loading.config import read_config
 from minigte.models import bert
+from minigte.models.weights import Weights
 from minigte.reference import ops
 from minigte.reference.bert import forward
 from minigte.tokenizing.tokenizer import Tokenizer
@@ -28,7 +29,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return changed.changed_package(tmp_path_factory.mktemp("changed"))
 
 
-def reference(folder: Path, config: bert.Config, weights: bert.Weights) -> exact.Float32:
+def reference(folder: Path, config: bert.Config, weights: Weights) -> exact.Float32:
     """What the package as it is computes for the same texts, one by one: (N, D)."""
     written = read_config(tiny.write_model(folder, CONFIG))
     tokenizer = Tokenizer(folder, written.tokenizer, vocab_size=CONFIG.vocab_size, max_seq_length=32)
@@ -51,9 +52,14 @@ def test_another_activation(tmp_path: Path, package: Path, backend: str) -> None
 
 @backends
 def test_another_architecture(tmp_path: Path, package: Path, backend: str) -> None:
-    model = tiny.write_model(tmp_path / "model", CONFIG, model_type="roberta")
-    weights = tiny.weights(CONFIG)
-    shifted = dataclasses.replace(weights, position_embeddings=weights.position_embeddings[2:])
+    """The page's is BERT under another prefix, which has to be refused where its embeddings are narrower."""
+    width = CONFIG.hidden_size
+    model = tiny.write_model(
+        tmp_path / "model", CONFIG, model_type="electra", embedding_size=width, prefix="electra."
+    )
     got = changed.encode(package, model, backend, tmp_path / "vectors.npy")
-    np.testing.assert_allclose(got, reference(tmp_path / "bert", CONFIG, shifted), rtol=0, atol=1e-5)
-    assert abs(got - reference(tmp_path / "plain", CONFIG, weights)).max() > 1e-2  # BERT gives others
+    want = reference(tmp_path / "bert", CONFIG, tiny.weights(CONFIG))
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    narrower = tiny.write_model(tmp_path / "narrower", CONFIG, model_type="electra", embedding_size=8)
+    with pytest.raises(AssertionError, match=f"embedding_size 8 is not hidden_size {width}"):
+        changed.encode(package, narrower, backend, tmp_path / "vectors.npy")

@@ -15,8 +15,8 @@ from minigte import Embedder
 from minigte.backend import load_backend
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.weights import load_weights
-from minigte.models import bert
 from minigte.models.batch import Batch
+from minigte.models.weights import Weights
 from minigte.vectors.pooling import normalize, pool
 
 Float32 = npt.NDArray[np.float32]
@@ -27,7 +27,7 @@ backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)
 @pytest.fixture(scope="module", params=[*golden.TINY, "gte-small"])
 def case(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, golden.Golden, ModelConfig, bert.Weights]:
+) -> tuple[str, golden.Golden, ModelConfig, Weights]:
     """A model with its golden file, which must have been made from the same weights."""
     name = request.param
     if name == "gte-small":
@@ -37,14 +37,14 @@ def case(
     config = read_config(folder)
     weights = load_weights(folder, config)
     file = golden.read(name)
-    assert exact.tensors_sha256(exact.named(weights)) == file.weights_sha256, (
+    assert exact.tensors_sha256(exact.named(config.encoder, weights)) == file.weights_sha256, (
         f"{name}'s weights are not those of {name}.npz: {golden.REMAKE}"
     )
     return name, file, config, weights
 
 
 def test_every_stage_of_the_reference_equals_transformers(
-    case: tuple[str, golden.Golden, ModelConfig, bert.Weights],
+    case: tuple[str, golden.Golden, ModelConfig, Weights],
 ) -> None:
     name, file, config, weights = case
     for input_ids, step, want in file.inputs():
@@ -55,7 +55,7 @@ def test_every_stage_of_the_reference_equals_transformers(
 
 @backends
 def test_last_hidden_state_and_vector_equal_transformers(
-    case: tuple[str, golden.Golden, ModelConfig, bert.Weights], backend: str
+    case: tuple[str, golden.Golden, ModelConfig, Weights], backend: str
 ) -> None:
     name, file, config, weights = case
     inputs = list(file.inputs())
@@ -65,7 +65,7 @@ def test_last_hidden_state_and_vector_equal_transformers(
     [(_, hidden)] = loaded.last_hidden_states([packed])
     vectors = normalize(pool(hidden, offsets, ("mean",)))
     for i, (_, step, want) in enumerate(inputs):
-        stage = f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output.LayerNorm"
+        stage = exact.last_stage(config.encoder)
         kept = golden.sample(stage, hidden[offsets[i] : offsets[i + 1]], step)
         exact.assert_stages_equal(
             f"golden {name}, {backend}, packed",

@@ -1,4 +1,4 @@
-"""Seeded tiny BERT models, in memory and as model folders in every form that minigte reads."""
+"""Seeded tiny models, in memory and as folders in every form that minigte reads; BERT where not said."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 import tokenizers
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
-from minigte.models import bert
+from minigte.models import ARCHITECTURES, bert
+from minigte.models.architecture import Architecture
+from minigte.models.weights import LayerWeights, Weights
 
 Float32 = npt.NDArray[np.float32]
 
@@ -46,7 +48,12 @@ def config(**fields: Any) -> bert.Config:
     return dataclasses.replace(CONFIG, **fields)
 
 
-def tensors(config: bert.Config = CONFIG, seed: int = 0) -> dict[str, Float32]:
+def architecture(config: Any) -> Architecture:
+    """The architecture whose config this is."""
+    return next(a for a in ARCHITECTURES.values() if a.config is type(config))
+
+
+def tensors(config: Any = CONFIG, seed: int = 0) -> dict[str, Float32]:
     """Every array of a model, by its name in a checkpoint, filled from the seed.
 
     Nothing is 0 or 1 as in an untrained model, so that an array which is forgotten, or put in another's
@@ -54,44 +61,35 @@ def tensors(config: bert.Config = CONFIG, seed: int = 0) -> dict[str, Float32]:
     golden files need not carry them.
     """
     rng = np.random.default_rng(seed)
-    filled = {}
-
-    def fill(name: str, axes: tuple[str, ...]) -> None:
-        shape = [getattr(config, axis) for axis in axes]
-        values = 2 * rng.random(shape, np.float32) - 1  # from -1 to 1
-        if name.endswith("LayerNorm.weight"):
+    filled: dict[str, Float32] = {}
+    for tensor in architecture(config).tensors(config):
+        if tensor.name in filled:  # several are kept in one
+            continue
+        values = 2 * rng.random(tensor.stored_shape, np.float32) - 1  # from -1 to 1
+        if tensor.field.endswith("norm_weight"):
             values /= 2
             values += 1
-        elif name.endswith("bias"):
+        elif tensor.field.endswith("bias"):
             values /= 4
-        elif not name.startswith("embeddings."):
-            values *= np.float32((3 / shape[-1]) ** 0.5)  # so that the products keep the order of 1
-        filled[name] = values
-
-    for row in bert.EMBEDDING_PARAMETERS:
-        fill(row.name, row.shape)
-    for i in range(config.num_hidden_layers):
-        for row in bert.LAYER_PARAMETERS:
-            fill(bert.ENCODER_LAYER.format(i) + row.name, row.shape)
+        elif tensor.layer is not None:
+            values *= np.float32((3 / tensor.shape[-1]) ** 0.5)  # so that the products keep the order of 1
+        filled[tensor.name] = values
     return filled
 
 
-def weights(config: bert.Config = CONFIG, seed: int = 0) -> bert.Weights:
+def weights(config: Any = CONFIG, seed: int = 0) -> Weights:
     """The same arrays as the model that ``minigte`` computes with."""
     arrays = tensors(config, seed)
-    prefixes = [bert.ENCODER_LAYER.format(i) for i in range(config.num_hidden_layers)]
-    return bert.Weights(
-        **{row.field: arrays[row.name] for row in bert.EMBEDDING_PARAMETERS},
-        layers=tuple(
-            bert.LayerWeights(**{row.field: arrays[prefix + row.name] for row in bert.LAYER_PARAMETERS})
-            for prefix in prefixes
-        ),
-    )
+    fields: dict[int | None, dict[str, Float32]] = {}
+    for tensor in architecture(config).tensors(config):
+        fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(arrays[tensor.name])
+    own = fields.pop(None)
+    return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
 
 
 def write_model(
     folder: Path,
-    config: bert.Config = CONFIG,
+    config: Any = CONFIG,
     *,
     seed: int = 0,
     dtype: str = "F32",
@@ -110,7 +108,9 @@ def write_model(
     ``config_json``: further keys of config.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {"model_type": "bert", **vars(config), **config_json})
+    write_json(
+        folder / "config.json", {"model_type": architecture(config).name, **vars(config), **config_json}
+    )
     arrays: dict[str, npt.NDArray[Any]] = dict(tensors(config, seed))
     if unused:
         width = config.hidden_size
@@ -205,7 +205,8 @@ def write_sentence_transformers(
     ``sentence_bert``: the content of sentence_bert_config.json. ``sentence_transformers``: that of
     config_sentence_transformers.json, such as ``prompts``.
     """
-    width = json.loads((folder / "config.json").read_text())["hidden_size"]
+    sizes = json.loads((folder / "config.json").read_text())
+    width = next(sizes[name] for name in ("hidden_size", "dim", "d_model") if name in sizes)
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalize
     packages = {
         "old": dict.fromkeys(kinds, "sentence_transformers.models"),

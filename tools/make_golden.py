@@ -3,6 +3,7 @@
 Needs what `make parity` installs: torch and transformers. Run from the repository's root:
 
     python tools/make_golden.py --model FOLDER_OF_GTE_SMALL
+    python tools/make_golden.py --only tiny-mpnet
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import datetime
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ GTE_TEXTS = (
     (LONG * 20, 9973),
 )
 
+TINY_STEP = 7  # of a tiny model's longest text
+
 
 def provenance(**own: Any) -> dict[str, Any]:
     """What a golden file says about how it was made."""
@@ -69,11 +72,13 @@ def save_stages(path: Path, model: Any, inputs: Sequence[tuple[list[int], int]],
     np.savez_compressed(path, provenance=np.array(json.dumps(record)), **arrays)
 
 
-def make_tiny() -> None:
-    """Write one file per tiny model: every value of every stage."""
-    for name, config in TINY.items():
-        model = oracle.build(vars(config), tiny.tensors(config))
-        save_stages(FOLDER / f"{name}.npz", model, [(ids, 1) for ids in tiny_inputs(config)])
+def make_tiny(names: Iterable[str]) -> None:
+    """Write one file per tiny model: every value of every stage, of the longest text every seventh."""
+    for name in names:
+        config = TINY[name]
+        model = oracle.build(config, tiny.tensors(config))
+        inputs = [(ids, 1 if len(ids) < 8 else TINY_STEP) for ids in tiny_inputs(config)]
+        save_stages(FOLDER / f"{name}.npz", model, inputs)
 
 
 def make_gte_small(folder: Path) -> None:
@@ -101,13 +106,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="FOLDER", help="gte-small, with its tokenizer"
-    )
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="gte-small, with its tokenizer")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="make these tiny models' files alone")
     arguments = parser.parse_args()
+    if (arguments.model is None) == (arguments.only is None):
+        parser.error("give --model for all files, or --only for some")
     FOLDER.mkdir(exist_ok=True)
-    make_tiny()
-    make_gte_small(arguments.model)
+    make_tiny(arguments.only or TINY)
+    if arguments.model is not None:
+        make_gte_small(arguments.model)
     for path in sorted(FOLDER.iterdir()):
         print(f"{path.stat().st_size:>10,} bytes  {path.relative_to(ROOT)}")
 

@@ -270,7 +270,7 @@ def load_transformers(embedder: Embedder) -> Any:
             max_seq_length=config.max_seq_length,
             do_lower_case=config.do_lower_case,
         ),
-        Pooling(config.encoder.hidden_size, config.pooling_modes),
+        Pooling(config.spec.hidden_size, config.pooling_modes),
     ]
     if config.normalize:
         modules.append(Normalize())

@@ -9,7 +9,7 @@ import numpy as np
 
 from minigte import Embedder
 from minigte.loading.weights import load_weights
-from minigte.models.bert import Weights
+from minigte.models.weights import Weights
 
 
 class WrongError(Exception):

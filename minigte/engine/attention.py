@@ -1,4 +1,4 @@
-"""Self-attention within one text and one head: context = softmax(Q Kᵀ · scale) V.
+"""Self-attention within one text and one head: context = softmax(Q Kᵀ · scale + bias) V.
 
 The keys are turned into panels (their transpose), the values copied into panels, then TILE_ROWS queries at a
 time go through scores, softmax and context while their rows stay in the processor's first cache. Q, K and V
@@ -65,23 +65,29 @@ def _(like, values, row_bytes, length, width, target):
 
 
 @kernel
-def attention(qkv, width, heads, head, scale, keys, values, scores, probs, sums, tile, context):
+def attention(
+    qkv, width, heads, head, scale, bias, before, after, keys, values, scores, probs, sums, tile, context
+):
     """One head of one text: qkv (T, 3 · heads · width) -> its columns of context (T, heads · width).
 
-    width is the padded head size; keys, values (types of qkv), scores and probs (TILE_ROWS, T padded), sums
+    Token i attends to the tokens i - ``before`` to i + ``after``. ``bias`` is 0, or the address of what is
+    added to the score of a token and itself, between what is added for those before and after it. width is
+    the padded head size; keys, values (types of qkv), scores and probs (TILE_ROWS, T padded), sums
     (TILE_ROWS,) and tile are scratch.
     """
     length, item, row_bytes = qkv.shape[0], qkv.itemsize, qkv.strides[0]
-    group = 4 // item
+    words, steps = width * item // 4, (length * item + 3) // 4  # a step multiplies 32 bits of Q or of probs
     query = address(qkv) + head * width * item
-    pack_keys(query + heads * width * item, row_bytes, length, width // group, address(keys))
+    pack_keys(query + heads * width * item, row_bytes, length, words, address(keys))
     pack_values(qkv, query + 2 * heads * width * item, row_bytes, length, width, address(values))
-    steps = (length + group - 1) // group
     score, score_bytes = address(scores), scores.strides[0]
     prob, prob_bytes = address(probs), probs.strides[0]
     for top in range(0, length, TILE_ROWS):
         rows = min(TILE_ROWS, length - top)
-        for first in range(0, length, PANEL):
+        # The columns that any of these rows attends to, from the panel that holds the first of them.
+        begin = max(0, top - before) // PANEL * PANEL
+        end = min(length, top + rows + after)
+        for first in range(begin, end, PANEL):
             panel = address(keys) + first * width * item
             multiply(
                 qkv,
@@ -89,15 +95,35 @@ def attention(qkv, width, heads, head, scale, keys, values, scores, probs, sums,
                 query + top * row_bytes,
                 row_bytes,
                 panel,
-                width // group,
+                words,
                 score + first * 4,
                 score_bytes,
             )
         for i in range(rows):
-            sums[i] = softmax(score + i * score_bytes, length, scale, probs, prob + i * prob_bytes)
+            row = top + i
+            sums[i] = softmax(
+                score + i * score_bytes,
+                max(0, row - before),
+                min(length, row + after + 1),
+                begin,
+                end,
+                scale,
+                bias - 4 * row if bias != 0 else 0,
+                probs,
+                prob + i * prob_bytes,
+            )
         for first in range(0, width, PANEL):
-            panel = address(values) + first * steps * 4
-            multiply(qkv, rows, prob, prob_bytes, panel, steps, address(tile), PANEL_BYTES)
+            panel = address(values) + first * steps * 4 + begin * item * PANEL
+            multiply(
+                qkv,
+                rows,
+                prob + begin * item,
+                prob_bytes,
+                panel,
+                ((end - begin) * item + 3) // 4,
+                address(tile),
+                PANEL_BYTES,
+            )
             for i in range(rows):
                 target = (
                     address(context)

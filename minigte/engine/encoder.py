@@ -1,18 +1,23 @@
-"""The encoder's forward pass, compiled: the same steps, in the same order, as ``minigte.reference.bert``.
+"""The encoder's forward pass, compiled: one program for every architecture, told apart by the packed model.
 
 Letters: B texts, N tokens in the packed batch, T tokens of one text, D hidden_size, H heads, K head size,
 F intermediate_size. In memory D, K and F are padded with zeros to whole panels (``Level.padded``), which
 changes no result. The kernel is written for a team: every member runs it, on its share of each step.
+
+``x`` is what the residual sums go to, ``normed`` the norm of the last sum. In a model whose norms stand after
+the sums they are one array; in one whose norms stand before attention and feed-forward two, and what is
+normed after a layer's last sum is what the next layer reads.
 """
 
 from __future__ import annotations
 
 from minigte.engine.attention import attention
-from minigte.engine.finishes import LINEAR, RESIDUAL
-from minigte.engine.jit import entry, kernel
+from minigte.engine.finishes import LINEAR, RESIDUAL, ROTATE
+from minigte.engine.jit import entry, step
+from minigte.engine.linear import Rotation
 from minigte.engine.rows import convert
-from minigte.engine.simd import TILE_ROWS
-from minigte.engine.steps import Team, meet, norm, own_rows, product
+from minigte.engine.simd import PANEL, TILE_ROWS, address
+from minigte.engine.steps import Team, meet, norm, norm_sum, own_rows, product, ready
 from minigte.engine.target import LEVEL
 from minigte.engine.team import barrier, follow, lead, share
 
@@ -20,8 +25,8 @@ BLOCK_ROWS = LEVEL.block_rows
 
 
 @entry
-def forward(model, workspace, input_ids, offsets, out, meeting, wanted):
-    """The last hidden state of a packed batch: (N,) ids, (B + 1,) offsets -> out (N, D).
+def forward(model, workspace, input_ids, token_type_ids, offsets, out, meeting, wanted):
+    """The last hidden state of a packed batch: (N,) ids and types, (B + 1,) offsets -> out (N, D).
 
     Called with ``wanted`` > 0 by the thread that leads a team of at most that many, and with 0 by helpers.
     """
@@ -31,33 +36,58 @@ def forward(model, workspace, input_ids, offsets, out, meeting, wanted):
     tokens = len(input_ids)
     team = Team(meeting, rank, size, size > 1 and tokens <= BLOCK_ROWS)
     first, last = share(tokens, rank, size, 1)
-    embeddings(model, workspace, input_ids, offsets, first, last)
+    embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last)
     barrier(meeting, size)
-    for layer in range(len(model.output_norm)):
+    for layer in range(len(model.norm_after_feed_forward)):
         encoder_layer(model, layer, workspace, offsets, team)
     barrier(meeting, size)
     for n in range(first, last):
         for d in range(model.hidden_size):
-            out[n, d] = workspace.x[n, d]
+            out[n, d] = workspace.normed[n, d]
     barrier(meeting, size)
 
 
-@kernel
-def embeddings(model, workspace, input_ids, offsets, first, last):
-    """Word + position + token type, then LayerNorm, for the rows from ``first`` to ``last``."""
+@step
+def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last):
+    """The sum of what the model looks up for a token, normed, for the rows from ``first`` to ``last``."""
     x, size = workspace.x, model.hidden_size
     for b in range(len(offsets) - 1):
-        for n in range(max(first, offsets[b]), min(last, offsets[b + 1])):
-            word, position = model.word_embeddings[input_ids[n]], model.position_embeddings[n - offsets[b]]
+        position = model.first_position
+        for n in range(offsets[b], min(last, offsets[b + 1])):
+            row = position
+            if input_ids[n] == model.padding_id:
+                row = model.first_position - 1
+            else:
+                position += 1
+            if n < first:
+                continue
+            workspace.positions[n] = n - offsets[b]
+            word = model.word_embeddings[input_ids[n]]
             for d in range(size):
-                x[n, d] = word[d] + position[d] + model.token_type_embedding[d]
+                x[n, d] = word[d]
             x[n, size:] = 0  # where an earlier text's NaN would stay
-    norm(model, model.embeddings_norm, workspace, first, last)
+            if len(model.position_embeddings):
+                places = model.position_embeddings[row]
+                for d in range(size):
+                    x[n, d] += places[d]
+            if len(model.token_type_embeddings):
+                token_type = model.token_type_embeddings[token_type_ids[n]]
+                for d in range(size):
+                    x[n, d] += token_type[d]
+    if len(model.embeddings_norm):
+        norm(model, model.embeddings_norm[0], x, x, first, last)
+    if len(model.first_norm):
+        norm(model, model.first_norm[0], x, workspace.normed, first, last)
+    elif address(x) != address(workspace.normed):
+        for n in range(first, last):
+            for d in range(x.shape[1]):
+                workspace.normed[n, d] = x[n, d]
+    ready(model, workspace, first, last)
 
 
-@kernel
+@step
 def encoder_layer(model, layer, workspace, offsets, team):
-    """Self-attention, then feed-forward, each added to its input and normalised: x (N, D) -> x (N, D)."""
+    """Self-attention, then feed-forward, each added to x, and the sum normed: (N, D) -> (N, D)."""
     tokens = offsets[-1]
     first, last = (0, tokens) if team.by_outputs else share(tokens, team.rank, team.size, TILE_ROWS)
     x_input, x_value, scales = (
@@ -66,10 +96,13 @@ def encoder_layer(model, layer, workspace, offsets, team):
         workspace.scales[first:last],
     )
     qkv, values = workspace.qkv[first:last], 2 * model.heads * model.head_width
-    product(team, workspace, x_input, scales, model.query_key, layer, LINEAR, qkv, 0)
-    product(team, workspace, x_value, scales, model.value, layer, LINEAR, qkv, values)
+    angles = model.angles[model.angles_of[layer]]
+    rotation = Rotation(angles, workspace.positions[first:last], model.head_width // PANEL)
+    turned = ROTATE if len(angles) else LINEAR
+    product(team, workspace, x_input, scales, model.query_key, layer, turned, rotation, qkv, 0)
+    product(team, workspace, x_value, scales, model.value, layer, LINEAR, rotation, qkv, values)
     barrier(team.meeting, team.size)
-    self_attention(model, workspace, offsets, team)
+    self_attention(model, layer, workspace, offsets, team)
     barrier(team.meeting, team.size)
 
     own_first, own_last = own_rows(team, first, last)
@@ -84,29 +117,38 @@ def encoder_layer(model, layer, workspace, offsets, team):
         model.attention_output,
         layer,
         RESIDUAL,
+        rotation,
         workspace.x[first:last],
         0,
     )
     meet(team)
-    norm(model, model.attention_norm[layer], workspace, own_first, own_last)
+    norm_sum(model, model.norm_after_attention[layer], workspace, own_first, own_last)
     meet(team)
     for start in range(first, last, BLOCK_ROWS):
-        feed_forward(model, layer, workspace, start, min(last, start + BLOCK_ROWS), team)
+        feed_forward(model, layer, workspace, start, min(last, start + BLOCK_ROWS), rotation, team)
 
 
-@kernel
-def self_attention(model, workspace, offsets, team):
+@step
+def self_attention(model, layer, workspace, offsets, team):
     """Each token gathers the values of its own text's tokens: qkv (N, 3 H K) -> context (N, H K)."""
     rank, heads = team.rank, model.heads
     first, last = share((len(offsets) - 1) * heads, rank, team.size, 1)
     for pair in range(first, last):
-        text = slice(offsets[pair // heads], offsets[pair // heads + 1])
+        text, head = slice(offsets[pair // heads], offsets[pair // heads + 1]), pair % heads
+        bias = 0
+        if len(model.distance_bias):
+            bias = (
+                address(model.distance_bias) + head * model.distance_bias.strides[0] + 4 * (model.reach - 1)
+            )
         attention(
             workspace.qkv[text],
             model.head_width,
             heads,
-            pair % heads,
+            head,
             model.attention_scale,
+            bias,
+            model.windows[layer, 0],
+            model.windows[layer, 1],
             workspace.keys[rank],
             workspace.values[rank],
             workspace.scores[rank],
@@ -117,9 +159,12 @@ def self_attention(model, workspace, offsets, team):
         )
 
 
-@kernel
-def feed_forward(model, layer, workspace, start, stop, team):
-    """x = LayerNorm(x + act(x W₁ᵀ + b₁) W₂ᵀ + b₂) for at most BLOCK_ROWS rows: (M, D) -> (M, F) -> (M, D)."""
+@step
+def feed_forward(model, layer, workspace, start, stop, rotation, team):
+    """x = x + act(y W₁ᵀ + b₁) W₂ᵀ + b₂ with y the normed x, for at most BLOCK_ROWS rows; then its norm.
+
+    (M, D) -> (M, F) -> (M, D)
+    """
     place = 0 if team.by_outputs else team.rank
     own_first, own_last = own_rows(team, start, stop)
     own = slice(own_first - start, own_last - start)
@@ -134,6 +179,7 @@ def feed_forward(model, layer, workspace, start, stop, team):
         model.intermediate,
         layer,
         model.activation,
+        rotation,
         intermediate,
         0,
     )
@@ -141,8 +187,17 @@ def feed_forward(model, layer, workspace, start, stop, team):
     convert(intermediate[own], intermediate_input[own], scales[own])
     meet(team)
     product(
-        team, workspace, intermediate_input, scales, model.output, layer, RESIDUAL, workspace.x[start:stop], 0
+        team,
+        workspace,
+        intermediate_input,
+        scales,
+        model.output,
+        layer,
+        RESIDUAL,
+        rotation,
+        workspace.x[start:stop],
+        0,
     )
     meet(team)
-    norm(model, model.output_norm[layer], workspace, own_first, own_last)
+    norm_sum(model, model.norm_after_feed_forward[layer], workspace, own_first, own_last)
     meet(team)

@@ -58,6 +58,10 @@ CODE_SETTINGS = (
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 kernel = numba.njit(**OPTIONS)
 
+# A kernel that is written into each of its callers. Numba optimises a kernel together with all that it calls,
+# so each level of calls would take LLVM through the innermost loops once more: this halves the compiling.
+step = numba.njit(nogil=True, error_model="numpy", inline="always")
+
 
 def entry(function: Callable[..., Any]) -> Any:
     """A kernel that Python calls: compiled lazily, once per combination of argument types, and cached."""

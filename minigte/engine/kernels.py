@@ -13,12 +13,14 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.level import Level
 from minigte.engine.weights import PackedModel, pack_model, read_only
 from minigte.engine.workspace import Workspace, allocate, meeting_point
-from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
+from minigte.models.spec import Spec
+from minigte.models.weights import LayerWeights, Weights
 
+Ids = npt.NDArray[np.int32]
 # Run one member of a team: its leader, with the number of members wanted, or a helper, with 0.
 Call = Callable[[int], object]
-# The call for (n,) input_ids, (b + 1,) offsets, (n, D) out and a meeting point.
-Begin = Callable[[npt.NDArray[np.int32], Int64, Float32, Int64], Call]
+# The call for (n,) input_ids, (n,) token_type_ids, (b + 1,) offsets, (n, D) out and a meeting point.
+Begin = Callable[[Ids, Ids, Int64, Float32, Int64], Call]
 
 
 class Kernels(Protocol):
@@ -58,7 +60,7 @@ class JustInTime:
         return functools.partial(functools.partial, self._forward, model, workspace)
 
 
-Arguments = tuple[PackedModel, Workspace, npt.NDArray[np.int32], Int64, Float32, Int64]
+Arguments = tuple[PackedModel, Workspace, Ids, Ids, Int64, Float32, Int64]
 
 
 def example(dtype: str, level: Level) -> Arguments:
@@ -66,16 +68,14 @@ def example(dtype: str, level: Level) -> Arguments:
 
     Only the values differ for other models: the kernels are the same.
     """
-    config = Config(1, 1, 1, 1, 1, 1, 1, 1e-12)
-
-    def ones(axes: tuple[str, ...]) -> Float32:
-        return np.ones([getattr(config, axis) for axis in axes], np.float32)
-
-    layer = LayerWeights(**{p.field: ones(p.shape) for p in LAYER_PARAMETERS})
-    weights = Weights(**{p.field: ones(p.shape) for p in EMBEDDING_PARAMETERS}, layers=(layer,))
+    spec = Spec(1, 1, 1, 1, 1, 1, 1, "relu", norm_eps=1e-12, attention_scale=1.0)
+    one, row = np.ones(1, np.float32), np.ones((1, 1), np.float32)
+    norms = {"attention_norm_weight": one, "feed_forward_norm_weight": one}
+    layer = LayerWeights(row, row, row, row, row, row, **norms)
     return (
-        pack_model(config, weights, dtype, level),
-        allocate(config, dtype, 1, 1, level),
+        pack_model(spec, Weights(row, (layer,)), dtype, level),
+        allocate(spec, dtype, 1, 1, level),
+        read_only(np.zeros(1), np.int32),
         read_only(np.zeros(1), np.int32),
         read_only(np.array([0, 1]), np.int64),
         np.empty((1, 1), np.float32),

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import minigte.version
 from minigte.arrays import Float32, Int64
 from minigte.engine import sources
-from minigte.engine.kernels import Begin, Call
+from minigte.engine.kernels import Begin, Call, Ids
 from minigte.engine.level import level_of, levels_of
 from minigte.engine.processor import machine, x86_64_features
 from minigte.engine.weights import PackedModel
@@ -155,8 +155,8 @@ class Built:
         forward.argtypes = ctypes.c_void_p, ctypes.c_int
         fixed = table(model, workspace)
 
-        def begin(input_ids: npt.NDArray[np.int32], offsets: Int64, out: Float32, meeting: Int64) -> Call:
-            arrays = input_ids, offsets, out, meeting
+        def begin(input_ids: Ids, token_type_ids: Ids, offsets: Int64, out: Float32, meeting: Int64) -> Call:
+            arrays = input_ids, token_type_ids, offsets, out, meeting
             return _Pass(forward, np.concatenate([fixed, table(*arrays)]), model, workspace, arrays)
 
         return begin

@@ -7,13 +7,17 @@ whatever the rows, so a row's result depends on that row alone.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from numba.core import types
 from numba.extending import overload
 
-from minigte.engine.finishes import LINEAR, RESIDUAL
-from minigte.engine.jit import kernel
+from minigte.arrays import Float32, Int64
+from minigte.engine.finishes import GATED, LINEAR, RESIDUAL, ROTATE
+from minigte.engine.jit import kernel, step
 from minigte.engine.rows import activate
 from minigte.engine.simd import (
+    LANES,
     MIDDLE_ROWS,
     PANEL,
     PANEL_BYTES,
@@ -65,13 +69,22 @@ def _(like, total, offset, scale, row_scale):
     return lambda like, total, offset, scale, row_scale: load(total)
 
 
+class Rotation(NamedTuple):
+    """How far ROTATE turns a row's pairs of outputs, which the two vectors of a panel hold side by side."""
+
+    angles: Float32  # (positions, 2, K / 2 padded) the sine and the cosine of every pair of a head
+    positions: Int64  # (M,) each row's place in its text
+    panels: int  # of a head
+
+
 @kernel
-def linear(a, scales, matrix, layer, first, last, finish, out, start, scratch):
+def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, scratch):
     """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
 
-    a is what ``rows.convert`` makes, scales (M,) its scales (int8). ``finish`` is LINEAR, RESIDUAL
-    (out +=) or an activation; ``start`` is the column of ``out`` where the outputs begin. M must be the rows
-    of a view into an array with TILE_ROWS more.
+    a is what ``rows.convert`` makes, scales (M,) its scales (int8). ``finish`` is one of ``finishes``:
+    LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
+    half as many outputs; ``start`` is the column of ``out`` where the outputs begin. M must be the rows of a
+    view into an array with TILE_ROWS more.
     """
     height, steps = a.shape[0], matrix.panels.shape[2]
     panel_bytes = matrix.panels.strides[1]
@@ -94,6 +107,21 @@ def linear(a, scales, matrix, layer, first, last, finish, out, start, scratch):
                 tile_address,
                 PANEL_BYTES,
             )
+            if finish == ROTATE or finish >= GATED:
+                for i in range(rows):
+                    row_scale = address(scales) + 4 * (top + i)
+                    target = out_address + (top + i) * out_stride
+                    where = tile_address + i * PANEL_BYTES
+                    left = _dequantize(matrix.panels, where, offset, scale, row_scale) + load(bias)
+                    right = _dequantize(
+                        matrix.panels,
+                        where + VECTOR_BYTES,
+                        offset + VECTOR_BYTES,
+                        scale + VECTOR_BYTES,
+                        row_scale,
+                    ) + load(bias + VECTOR_BYTES)
+                    pair_up(out, target, column, finish, rotation, top + i, left, right)
+                continue
             for i in range(rows):
                 row_scale = address(scales) + 4 * (top + i)
                 target = out_address + (top + i) * out_stride + column * PANEL * out.itemsize
@@ -117,3 +145,18 @@ def linear(a, scales, matrix, layer, first, last, finish, out, start, scratch):
         bias += PANEL_BYTES
         scale += PANEL_BYTES
         offset += PANEL_BYTES
+
+
+@step
+def pair_up(out, row, column, finish, rotation, place, left, right):
+    """Finish the two vectors of a panel that belong together: a pair to turn, or a product and its gate."""
+    width = LANES * out.itemsize
+    if finish != ROTATE:
+        store_as(out, row + column * width, activate(finish - GATED, left) * right)
+        return
+    angles = rotation.angles
+    sines = address(angles) + rotation.positions[place] * angles.strides[0]
+    sines += column % rotation.panels * VECTOR_BYTES
+    sine, cosine = load(sines), load(sines + angles.strides[1])
+    store_as(out, row + column * 2 * width, left * cosine - right * sine)
+    store_as(out, row + (column * 2 + 1) * width, right * cosine + left * sine)

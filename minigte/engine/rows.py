@@ -19,11 +19,11 @@ from minigte.engine.simd import (
     ROUNDER,
     VECTOR_BYTES,
     address,
-    first_lanes,
     fma,
     lane_maximum,
     lane_maximum_or_nan,
     lane_sum,
+    lanes_between,
     load,
     magnitude,
     maximum,
@@ -134,49 +134,71 @@ def activate(activation, x):
 
 
 @kernel
-def softmax(scores, length, scale, like, probs):
-    """p_j = exp2((s_j - max s) · scale) for ``length`` scores; returns sum p, still to be divided by.
+def softmax(scores, first, last, begin, end, scale, bias, like, probs):
+    """p_j = exp2((s_j + b_j - max (s + b)) · scale) for the columns ``first`` to ``last``, 0 around them.
 
-    p goes to ``probs`` in the type of the array ``like``, which may be ``scores`` itself; lanes after
-    the end get 0. If a score is NaN or infinite, so is the sum, as in the reference, but for -inf beside
-    larger scores: that is a probability of 0.
+    Returns sum p, still to be divided by. p goes to ``probs`` in the type of the array ``like``, which may
+    be ``scores`` itself, for all columns from ``begin`` to ``end``, rounded out to whole vectors. ``bias`` is
+    the address of b_0, or 0 where there is none. If a score is NaN or infinite, so is the sum, as in the
+    reference, but for -inf beside larger scores: that is a probability of 0.
     """
-    vectors = (length + LANES - 1) // LANES
-    last = scores + (vectors - 1) * VECTOR_BYTES
-    tail = first_lanes(load(last), length - (vectors - 1) * LANES, f32(-np.inf))
-    highest = tail
-    for i in range(vectors - 1):
+    head, tail = first // LANES, (last - 1) // LANES  # the vectors with the first and the last column
+    if bias != 0:
+        for i in range(head, tail + 1):
+            where = scores + i * VECTOR_BYTES
+            store(where, load(where) + load(bias + i * VECTOR_BYTES))
+    right = lanes_between(
+        load(scores + tail * VECTOR_BYTES), first - tail * LANES, last - tail * LANES, f32(-np.inf)
+    )
+    highest = right
+    left = right
+    if head < tail:
+        left = lanes_between(load(scores + head * VECTOR_BYTES), first - head * LANES, LANES, f32(-np.inf))
+        highest = maximum(highest, left)
+    for i in range(head + 1, tail):
         highest = maximum(highest, load(scores + i * VECTOR_BYTES))
     shift = lane_maximum(highest)
+    for i in range(begin // LANES, head):
+        store_as(like, probs + i * LANES * like.itemsize, splat(f32(0)))
     total = splat(f32(0))
-    for i in range(vectors - 1):
+    if head < tail:
+        total = exp2((left - shift) * scale)
+        store_as(like, probs + head * LANES * like.itemsize, total)
+    for i in range(head + 1, tail):
         p = exp2((load(scores + i * VECTOR_BYTES) - shift) * scale)
         total = total + p
         store_as(like, probs + i * LANES * like.itemsize, p)
-    p = exp2((tail - shift) * scale)
-    store_as(like, probs + (vectors - 1) * LANES * like.itemsize, p)
+    p = exp2((right - shift) * scale)
+    store_as(like, probs + tail * LANES * like.itemsize, p)
+    for i in range(tail + 1, (end + LANES - 1) // LANES):
+        store_as(like, probs + i * LANES * like.itemsize, splat(f32(0)))
     return lane_sum(total + p)
 
 
 @kernel
-def layer_norm(row, size, weight, bias, eps):
-    """y = (x - mean) / sqrt(variance + eps) · weight + bias, in place; weight and bias end in zeros too."""
+def normalize(row, target, size, weight, bias, eps, centred):
+    """y = (x - mean) / sqrt(variance + eps) · weight + bias, or, not ``centred``, with 0 for the mean.
+
+    From ``row`` to ``target``, which may be the same; weight and bias end in zeros where the row does.
+    """
     vectors = (size + LANES - 1) // LANES
-    total = splat(f32(0))
-    for i in range(vectors):
-        total = total + load(row + i * VECTOR_BYTES)
-    mean = lane_sum(total) / f32(size)
+    mean = f32(0)
+    if centred:
+        total = splat(f32(0))
+        for i in range(vectors):
+            total = total + load(row + i * VECTOR_BYTES)
+        mean = lane_sum(total) / f32(size)
     # What pads the last vector is zero and must not count as (0 - mean)².
     last = (vectors - 1) * VECTOR_BYTES
-    tail = first_lanes(load(row + last) - mean, size - (vectors - 1) * LANES, f32(0))
+    tail = lanes_between(load(row + last) - mean, 0, size - (vectors - 1) * LANES, f32(0))
     squares = tail * tail
     for i in range(vectors - 1):
-        centred = load(row + i * VECTOR_BYTES) - mean
-        squares = fma(centred, centred, squares)
+        difference = load(row + i * VECTOR_BYTES) - mean
+        squares = fma(difference, difference, squares)
     factor = f32(1) / square_root(lane_sum(squares) / f32(size) + eps)
     for offset in range(0, vectors * VECTOR_BYTES, VECTOR_BYTES):
         y = fma((load(row + offset) - mean) * factor, load(weight + offset), load(bias + offset))
-        store(row + offset, y)
+        store(target + offset, y)
 
 
 @kernel

@@ -16,11 +16,12 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.formats import BYTES
 from minigte.engine.kernels import Begin, Kernels
 from minigte.engine.pool import Helpers, Job
-from minigte.engine.weights import PackedModel, pack_model, read_only
+from minigte.engine.weights import PackedModel, pack_model, read_only, with_reach
 from minigte.engine.workspace import Workspace, allocate, meeting_point
 from minigte.errors import InputError
 from minigte.models.batch import Batch
-from minigte.models.bert import Config, Weights
+from minigte.models.spec import Spec
+from minigte.models.weights import Weights
 from minigte.runtime.resources import usable_cores
 
 # Tokens of the texts that one thread takes at a time, when there are many. Any value gives the same bits.
@@ -31,13 +32,14 @@ class Unit(NamedTuple):
     """Some texts of a batch, small enough for one thread's workspace, and the rows they fill."""
 
     input_ids: npt.NDArray[np.int32]  # (n,)
+    token_type_ids: npt.NDArray[np.int32]  # (n,)
     offsets: Int64  # (b + 1,) from 0 to n
     out: Float32  # (n, D)
     completes: tuple[Batch, Float32] | None  # what is finished with this unit
 
 
 class Engine:
-    """A BERT encoder, ready to run: packed weights, workspaces, threads; any number of threads may use it.
+    """An encoder, ready to run: packed weights, workspaces, threads; any number of threads may use it.
 
     ``dtype`` is what matrix products multiply: "float32", "bfloat16" (products summed in float32) or "int8"
     (weights per output, activations per row, summed exactly; the value's product and attention as for
@@ -47,7 +49,7 @@ class Engine:
 
     def __init__(
         self,
-        config: Config,
+        spec: Spec,
         weights: Weights,
         kernels: Kernels,
         *,
@@ -60,10 +62,16 @@ class Engine:
             raise InputError(f"threads is {threads}; it must be at least 1")
         self.dtype = dtype
         self.threads = usable_cores() if threads is None else threads
-        self._config = config
+        self._spec = spec
         self._kernels = kernels
+        if len(weights.position_embeddings) < spec.position_rows and weights.position_embeddings.size:
+            raise InputError(
+                f"there are {len(weights.position_embeddings)} position embeddings; "
+                f"texts of {spec.max_tokens} tokens need {spec.position_rows}"
+            )
         kernels.prepare(dtype)
-        self._model: PackedModel = pack_model(config, weights, dtype, kernels.level)
+        self._model: PackedModel = pack_model(spec, weights, dtype, kernels.level)
+        self._distance_embeddings = weights.distance_embeddings
         self._idle_workspaces: list[tuple[Workspace, Begin]] = []
         self._helpers = Helpers(self.threads - 1)
 
@@ -116,8 +124,10 @@ class Engine:
         """Cut a batch between texts into units of nearly equal size, UNIT_TOKENS or one text at most."""
         input_ids = read_only(batch.input_ids, np.int32)  # (N,)
         offsets = np.ascontiguousarray(batch.offsets, np.int64)  # (B + 1,)
-        self._check(input_ids, offsets)
-        out = np.empty((len(input_ids), self._config.hidden_size), np.float32)
+        types = batch.token_type_ids
+        token_type_ids = read_only(np.zeros_like(input_ids) if types is None else types, np.int32)  # (N,)
+        self._check(input_ids, token_type_ids, offsets)
+        out = np.empty((len(input_ids), self._spec.hidden_size), np.float32)
         count = math.ceil(len(input_ids) / UNIT_TOKENS)
         texts = len(offsets) - 1
         inner = np.searchsorted(offsets, np.arange(1, count) * len(input_ids) / count)
@@ -128,25 +138,39 @@ class Engine:
             completes = (batch, out) if last == cuts[-1] else None
             yield Unit(
                 input_ids[rows],
+                token_type_ids[rows],
                 read_only(offsets[first : last + 1] - offsets[first], np.int64),
                 out[rows],
                 completes,
             )
 
-    def _check(self, input_ids: npt.NDArray[np.int32], offsets: Int64) -> None:
+    def _check(
+        self, input_ids: npt.NDArray[np.int32], token_type_ids: npt.NDArray[np.int32], offsets: Int64
+    ) -> None:
         """The kernel reads memory where these numbers point, so they must point into its arrays."""
         lengths = np.diff(offsets)
         if offsets[0] != 0 or offsets[-1] != len(input_ids) or (lengths < 0).any():
             raise InputError("offsets must rise from 0 to the number of input_ids")
-        if (lengths > len(self._model.position_embeddings)).any():
-            raise InputError(
-                f"a text has {lengths.max()} tokens; "
-                f"the model reads at most {len(self._model.position_embeddings)}"
+        longest = int(lengths.max(initial=0))
+        if longest > self._spec.max_tokens:
+            raise InputError(f"a text has {longest} tokens; the model reads at most {self._spec.max_tokens}")
+        for name, ids, rows in (
+            ("input_ids", input_ids, len(self._model.word_embeddings)),
+            ("token_type_ids", token_type_ids, max(1, self._spec.type_vocab_size)),
+        ):
+            if len(ids) != len(input_ids):
+                raise InputError(f"there are {len(ids)} {name} for {len(input_ids)} input_ids")
+            if len(ids) and not 0 <= ids.min() <= ids.max() < rows:
+                raise InputError(f"{name} must lie between 0 and {rows - 1}, the rows of the model's table")
+
+    def _reaching(self, tokens: int) -> PackedModel:
+        """The model, ready for texts of this many tokens."""
+        reach = min(self._spec.max_tokens, tokens)
+        if self._model.reach < reach:
+            self._model = with_reach(
+                self._model, self._spec, self._distance_embeddings, reach, self._kernels.level
             )
-        if len(input_ids) and not 0 <= input_ids.min() <= input_ids.max() < len(self._model.word_embeddings):
-            raise InputError(
-                f"input_ids must lie between 0 and {len(self._model.word_embeddings) - 1}, the vocabulary"
-            )
+        return self._model
 
     def _run(self, unit: Unit, wanted: int) -> None:
         """Compute a unit in this thread, with up to ``wanted`` - 1 helpers."""
@@ -155,9 +179,10 @@ class Engine:
         with contextlib.suppress(IndexError):
             idle = self._idle_workspaces.pop()
         if idle is None or len(idle[0].x) < tokens + level.pad_rows:
-            workspace = allocate(self._config, self.dtype, max(tokens, UNIT_TOKENS), self.threads, level)
-            idle = workspace, self._kernels.bind(self.dtype, self._model, workspace)
-        call = idle[1](unit.input_ids, unit.offsets, unit.out, meeting_point())
+            capacity = max(tokens, UNIT_TOKENS)
+            workspace = allocate(self._spec, self.dtype, capacity, self.threads, level)
+            idle = workspace, self._kernels.bind(self.dtype, self._reaching(capacity), workspace)
+        call = idle[1](unit.input_ids, unit.token_type_ids, unit.offsets, unit.out, meeting_point())
         try:
             for _ in range(wanted - 1):
                 self._helpers.offer(Job(call, 0))

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from minigte.arrays import Float32
-from minigte.engine.finishes import ACTIVATIONS
+from minigte.arrays import Float32, Int64
+from minigte.engine.finishes import ACTIVATIONS, GATED
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
-from minigte.models.bert import Config, LayerWeights, Weights
+from minigte.models.distances import bucket, inverse_frequencies
+from minigte.models.spec import Spec
+from minigte.models.weights import LayerWeights, Weights
 from minigte.runtime import pages
 
 
@@ -31,26 +33,40 @@ class Matrix(NamedTuple):
 
 
 class PackedModel(NamedTuple):
-    """Sizes and packed weights, as the kernel takes them; nothing in it changes."""
+    """Sizes and packed weights, as the kernel takes them; nothing in it changes.
+
+    What a model does not have is an array of no rows. A norm is (2, D), weight and bias. Each stands after a
+    sum: where an architecture has its norms before attention and feed-forward, the one after a layer's last
+    sum is the next layer's first, or the final one.
+    """
 
     hidden_size: int  # D
     heads: int  # H
     head_width: int  # K, padded
-    attention_scale: np.float32  # log2(e) / sqrt(K): softmax is computed in powers of two
-    layer_norm_eps: np.float32
-    activation: int
+    attention_scale: np.float32  # times log2(e): softmax is computed in powers of two
+    norm_eps: np.float32
+    rms_norm: bool
+    activation: int  # one of ``finishes``
+    first_position: int  # the row of position_embeddings for a text's first token
+    padding_id: int  # a token that has the row before that one, and counts as no place
     word_embeddings: Float32  # (V, D)
-    position_embeddings: Float32  # (max_position_embeddings, D)
-    token_type_embedding: Float32  # (D,)
-    embeddings_norm: Float32  # (2, D), weight and bias, like all norms
-    attention_norm: Float32  # (L, 2, D)
-    output_norm: Float32  # (L, 2, D)
+    position_embeddings: Float32  # (positions, D)
+    token_type_embeddings: Float32  # (token types, D)
+    embeddings_norm: Float32  # (1, 2, D)
+    first_norm: Float32  # (1, 2, D) between the embeddings and the first layer, where norms stand before
+    norm_after_attention: Float32  # (L, 2, D)
+    norm_after_feed_forward: Float32  # (L, 2, D)
     query_key: Matrix  # D -> 2 H K
     value: Matrix  # D -> H K
     value_apart: bool  # the value's product has another input type than the others
     attention_output: Matrix  # H K -> D
-    intermediate: Matrix  # D -> F
+    intermediate: Matrix  # D -> F, or 2 F where the feed-forward is gated
     output: Matrix  # F -> D
+    windows: Int64  # (L, 2) how many tokens before and after itself a token attends to
+    reach: int  # R: the longest text for which these are made:
+    distance_bias: Float32  # (H, 2 R - 1 and some) for distances from 1 - R to R - 1, over attention_scale
+    angles: Float32  # (tables, R, 2, K / 2 padded) sines and cosines
+    angles_of: Int64  # (L,) the layer's table
 
 
 def to_bfloat16(a: Float32) -> npt.NDArray[np.uint16]:
@@ -101,85 +117,156 @@ def read_only(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]
     return view
 
 
-def _zero_padded(array: Float32, *shape: int) -> Float32:
-    """The array in the corner of one of zeros."""
-    larger = np.zeros(shape, np.float32)
-    larger[tuple(slice(size) for size in array.shape)] = array
-    return larger
-
-
-def pack_model(config: Config, weights: Weights, dtype: str, level: Level) -> PackedModel:
+def pack_model(spec: Spec, weights: Weights, dtype: str, level: Level) -> PackedModel:
     """The kernel's form of a model; of ``weights`` only the embedding tables are kept, the rest is copied."""
     padded, form = level.padded, format_of(dtype, level)
-    heads, head_size = config.num_attention_heads, config.head_size
-    hidden_width, head_width = padded(config.hidden_size), padded(head_size)
-    wide = padded(config.intermediate_size)
+    heads, head_size = spec.num_attention_heads, spec.head_size
+    hidden_width, head_width = padded(spec.hidden_size), padded(head_size)
+    wide = padded(spec.intermediate_size)
     context_width = heads * head_width
+    layers = weights.layers
+
+    def corner(array: Float32, *shape: int) -> Float32:
+        """The array in the corner of one of zeros; all zeros where it is absent."""
+        larger = np.zeros(shape, np.float32)
+        if array.size:
+            larger[tuple(slice(size) for size in array.shape)] = array
+        return larger
 
     def split_heads(array: Float32) -> Float32:
-        """(D, ...) -> (H K, ...), every head padded on its own."""
+        """(H K, ...) -> (H K padded, ...), every head padded on its own."""
+        if not array.size:
+            return np.zeros(context_width, np.float32)
         cut = array.reshape(heads, head_size, *array.shape[1:])
-        return _zero_padded(cut, heads, head_width, *array.shape[1:]).reshape(context_width, *array.shape[1:])
+        return corner(cut, heads, head_width, *array.shape[1:]).reshape(context_width, *array.shape[1:])
+
+    def pair_up(array: Float32) -> Float32:
+        """``split_heads`` with the pairs that turn together in the two vectors of one panel.
+
+        Queries and keys alike, so their products are the same. A pair is a head's i-th and (K / 2 + i)-th.
+        """
+        if not array.size or not spec.rotary_bases:
+            return split_heads(array)
+        cut = array.reshape(heads, 2, head_size // 2, *array.shape[1:])
+        cut = corner(cut, heads, 2, head_width // 2, *array.shape[1:])
+        return interleave(cut, 2).reshape(context_width, *array.shape[1:])
+
+    def interleave(array: Float32, axis: int) -> Float32:
+        """The two halves that lie along the axis before ``axis``, vector by vector in turns."""
+        lanes = level.lanes
+        shape = array.shape
+        cut = array.reshape(*shape[:axis], shape[axis] // lanes, lanes, *shape[axis + 1 :])
+        return np.ascontiguousarray(cut.swapaxes(axis - 1, axis))
 
     def query_key(layer: LayerWeights) -> tuple[Float32, Float32]:
-        weight = np.concatenate(
-            [split_heads(layer.query_weight), split_heads(layer.key_weight)]
-        )  # (2 H K, D)
-        bias = np.concatenate([split_heads(layer.query_bias), split_heads(layer.key_bias)])
-        return _zero_padded(weight, 2 * context_width, hidden_width), bias
+        weight = np.concatenate([pair_up(layer.query_weight), pair_up(layer.key_weight)])  # (2 H K, D)
+        bias = np.concatenate([pair_up(layer.query_bias), pair_up(layer.key_bias)])
+        return corner(weight, 2 * context_width, hidden_width), bias
 
     def value(layer: LayerWeights) -> tuple[Float32, Float32]:
         weight = split_heads(layer.value_weight)  # (H K, D)
-        return _zero_padded(weight, context_width, hidden_width), split_heads(layer.value_bias)
+        return corner(weight, context_width, hidden_width), split_heads(layer.value_bias)
 
     def attention_output(layer: LayerWeights) -> tuple[Float32, Float32]:
         weight = split_heads(layer.attention_output_weight.T).T  # (D, H K)
-        return (
-            _zero_padded(weight, hidden_width, context_width),
-            _zero_padded(layer.attention_output_bias, hidden_width),
-        )
+        return corner(weight, hidden_width, context_width), corner(layer.attention_output_bias, hidden_width)
 
     def intermediate(layer: LayerWeights) -> tuple[Float32, Float32]:
-        return (
-            _zero_padded(layer.intermediate_weight, wide, hidden_width),
-            _zero_padded(layer.intermediate_bias, wide),
-        )
+        weight = corner(layer.intermediate_weight, wide, hidden_width)
+        bias = corner(layer.intermediate_bias, wide)
+        if not spec.gated:
+            return weight, bias
+        weights = np.stack([weight, corner(layer.gate_weight, wide, hidden_width)])  # (2, F, D)
+        biases = np.stack([bias, corner(layer.gate_bias, wide)])  # (2, F)
+        return interleave(weights, 1).reshape(2 * wide, -1), interleave(biases, 1).reshape(2 * wide)
 
     def output(layer: LayerWeights) -> tuple[Float32, Float32]:
-        return _zero_padded(layer.output_weight, hidden_width, wide), _zero_padded(
-            layer.output_bias, hidden_width
-        )
+        return corner(layer.output_weight, hidden_width, wide), corner(layer.output_bias, hidden_width)
 
     def matrix(
         outputs: int, inputs: int, of: Callable[[LayerWeights], tuple[Float32, Float32]], dtype: str = dtype
     ) -> Matrix:
-        return pack_matrix(len(weights.layers), outputs, inputs, map(of, weights.layers), dtype, level)
+        return pack_matrix(len(layers), outputs, inputs, map(of, layers), dtype, level)
 
     def norms(*pairs: tuple[Float32, Float32]) -> Float32:
-        return read_only(
-            _zero_padded(
-                np.array(pairs, np.float32).reshape(-1, 2, config.hidden_size), len(pairs), 2, hidden_width
-            ),
-            np.float32,
-        )
+        """The norms of these weights and biases, without those that are absent."""
+        rows = [[corner(a, hidden_width) for a in pair] for pair in pairs if pair[0].size]
+        return read_only(np.reshape(rows, (len(rows), 2, hidden_width)), np.float32)
 
+    attention_norms = [(a.attention_norm_weight, a.attention_norm_bias) for a in layers]
+    feed_forward_norms = [(a.feed_forward_norm_weight, a.feed_forward_norm_bias) for a in layers]
+    final_norm = weights.final_norm_weight, weights.final_norm_bias
+    if spec.norm_first:  # each stands after the sum that it is the next to read
+        first_norm = attention_norms[:1]
+        attention_norms, feed_forward_norms = feed_forward_norms, [*attention_norms[1:], final_norm]
+    else:
+        first_norm = []
+    bases = sorted(set(spec.rotary_bases))
+    angles_of = [bases.index(base) for base in spec.rotary_bases] or [0] * len(layers)
     return PackedModel(
-        hidden_size=config.hidden_size,
+        hidden_size=spec.hidden_size,
         heads=heads,
         head_width=head_width,
-        attention_scale=np.float32(math.log2(math.e)) / np.float32(math.sqrt(head_size)),
-        layer_norm_eps=np.float32(config.layer_norm_eps),
-        activation=ACTIVATIONS[config.hidden_act],
+        attention_scale=np.float32(math.log2(math.e) * spec.attention_scale),
+        norm_eps=np.float32(spec.norm_eps),
+        rms_norm=spec.rms_norm,
+        activation=ACTIVATIONS[spec.hidden_act] + (GATED if spec.gated else 0),
+        first_position=spec.first_position,
+        padding_id=spec.padding_id,
         word_embeddings=read_only(weights.word_embeddings, np.float32),
-        position_embeddings=read_only(weights.position_embeddings, np.float32),
-        token_type_embedding=read_only(weights.token_type_embeddings[0].copy(), np.float32),
-        embeddings_norm=norms((weights.embeddings_norm_weight, weights.embeddings_norm_bias))[0],
-        attention_norm=norms(*((a.attention_norm_weight, a.attention_norm_bias) for a in weights.layers)),
-        output_norm=norms(*((a.output_norm_weight, a.output_norm_bias) for a in weights.layers)),
+        position_embeddings=_table(weights.position_embeddings, spec.hidden_size),
+        token_type_embeddings=_table(weights.token_type_embeddings, spec.hidden_size),
+        embeddings_norm=norms((weights.embeddings_norm_weight, weights.embeddings_norm_bias)),
+        first_norm=norms(*first_norm),
+        norm_after_attention=norms(*attention_norms),
+        norm_after_feed_forward=norms(*feed_forward_norms),
         query_key=matrix(2 * context_width, hidden_width, query_key),
         value=matrix(context_width, hidden_width, value, form.value_dtype),
         value_apart=dtype != form.value_dtype,
         attention_output=matrix(hidden_width, context_width, attention_output),
-        intermediate=matrix(wide, hidden_width, intermediate),
+        intermediate=matrix((2 if spec.gated else 1) * wide, hidden_width, intermediate),
         output=matrix(hidden_width, wide, output),
+        windows=read_only(_windows(spec), np.int64),
+        reach=0,
+        distance_bias=read_only(np.empty((0, 0)), np.float32),
+        angles=read_only(np.empty((1, 0, 2, 0)), np.float32),
+        angles_of=read_only(np.array(angles_of), np.int64),
     )
+
+
+def with_reach(
+    model: PackedModel, spec: Spec, distance_embeddings: Float32, reach: int, level: Level
+) -> PackedModel:
+    """The model with all that it adds or turns by tokens' places made for texts of up to ``reach`` tokens."""
+    distances = np.arange(1 - reach, reach)  # (2 R - 1,)
+    bias = np.empty((0, 0), np.float32)
+    if spec.distance_buckets is not None:
+        bias = distance_embeddings[bucket(distances, *spec.distance_buckets)].T  # (H, 2 R - 1)
+    elif spec.distance_slopes:
+        bias = np.outer(np.array(spec.distance_slopes, np.float32), distances.astype(np.float32))
+    if len(bias):  # whole vectors are read, up to the last distance
+        bias = np.pad(bias / np.float32(spec.attention_scale), ((0, 0), (0, level.lanes)))
+    angles = np.zeros((1, 0, 2, 0), np.float32)
+    if spec.rotary_bases:
+        bases = sorted(set(spec.rotary_bases))
+        angles = np.zeros((len(bases), reach, 2, model.head_width // 2), np.float32)
+        for table, base in zip(angles, bases, strict=True):
+            turned = np.outer(np.arange(reach, dtype=np.float32), inverse_frequencies(base, spec.head_size))
+            table[:, :, : spec.head_size // 2] = np.stack([np.sin(turned), np.cos(turned)], axis=1)
+    return model._replace(
+        reach=reach, distance_bias=read_only(bias, np.float32), angles=read_only(angles, np.float32)
+    )
+
+
+def _windows(spec: Spec) -> Int64:
+    """How many tokens before and after itself a token attends to, in each layer: (L, 2)."""
+    rows = []
+    for window in spec.windows or (0,) * spec.num_hidden_layers:
+        before = window or spec.max_tokens
+        rows.append((before, 0 if spec.causal else before))
+    return np.array(rows, np.int64).reshape(-1, 2)
+
+
+def _table(array: Float32, width: int) -> Float32:
+    """An embedding table as the kernel takes it, of no rows where it is absent."""
+    return read_only(np.empty((0, width)) if not array.size else array, np.float32)

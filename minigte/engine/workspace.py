@@ -10,7 +10,7 @@ import numpy.typing as npt
 from minigte.arrays import Float32, Int64
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
-from minigte.models.bert import Config
+from minigte.models.spec import Spec
 from minigte.runtime import pages
 
 CACHE_LINE = 64  # bytes
@@ -23,7 +23,9 @@ class Workspace(NamedTuple):
     the longest text.
     """
 
-    x: Float32  # (N, D)
+    positions: Int64  # (N,) each token's place in its text
+    x: Float32  # (N, D) the residual sums
+    normed: Float32  # (N, D) their norms; x itself where the norms stand after the sums
     x_input: npt.NDArray[Any]  # (N, D)
     x_value: npt.NDArray[Any]  # (N, D) what the value's product reads
     scales: Float32  # (N,) int8 scales of x_input, context_input
@@ -47,13 +49,13 @@ def meeting_point() -> Int64:
     return np.zeros(4 * CACHE_LINE // 8, np.int64)
 
 
-def allocate(config: Config, dtype: str, tokens: int, members: int, level: Level) -> Workspace:
+def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) -> Workspace:
     """A workspace for passes of at most ``tokens`` tokens by teams of at most ``members``, all zeros."""
     form, padded = format_of(dtype, level), level.padded
     stored, read, attended = form.stored, form.read, form.attended
     rows, block, length = tokens + level.pad_rows, level.block_rows + level.pad_rows, padded(tokens)
-    hidden_width, head_width = padded(config.hidden_size), padded(config.head_size)
-    context_width, wide = config.num_attention_heads * head_width, padded(config.intermediate_size)
+    hidden_width, head_width = padded(spec.hidden_size), padded(spec.head_size)
+    context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
 
     def zeros(dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
         return pages.zeros(shape, dtype)
@@ -64,13 +66,15 @@ def allocate(config: Config, dtype: str, tokens: int, members: int, level: Level
         array = zeros(first, *shape)
         return array, array if first == second else zeros(second, *shape)
 
-    x, x_input = pair(np.float32, read, rows, hidden_width)
-    x_value = next((a for a in (x, x_input) if a.dtype == attended), None)
+    normed, x_input = pair(np.float32, read, rows, hidden_width)
+    x_value = next((a for a in (normed, x_input) if a.dtype == attended), None)
     context, context_input = pair(stored, read, rows, context_width)
     intermediate, intermediate_input = pair(stored, read, members, block, wide)
     scores, probs = pair(np.float32, attended, members, level.tile_rows, length)
     return Workspace(
-        x=x,
+        positions=zeros(np.int64, rows),
+        x=zeros(np.float32, rows, hidden_width) if spec.norm_first else normed,
+        normed=normed,
         x_input=x_input,
         x_value=zeros(attended, rows, hidden_width) if x_value is None else x_value,
         scales=zeros(np.float32, rows),

@@ -33,10 +33,10 @@ PART = 1_000_000  # and parts of a score in these
 def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -> str:
     """The page of one text, or of two and their similarity; it opens at this layer and head."""
     traces = [explained] if isinstance(explained, Trace) else [explained.a, explained.b]
-    encoder = traces[0].config.encoder
+    spec = traces[0].config.spec
     data = {
-        "layers": encoder.num_hidden_layers,
-        "heads": encoder.num_attention_heads,
+        "layers": spec.num_hidden_layers,
+        "heads": spec.num_attention_heads,
         "layer": layer,
         "head": head,
         "texts": [_text(trace) for trace in traces],

@@ -14,9 +14,9 @@ from minigte.arrays import Float32, Float64
 from minigte.explain.stages import Stage, Stages, table
 from minigte.explain.statements import made_by
 from minigte.loading.config import ModelConfig
-from minigte.models import bert
-from minigte.models.bert import ENCODER_LAYER
-from minigte.reference import FORWARD
+from minigte.models.weights import Weights
+from minigte.reference import TEXTBOOKS, ops
+from minigte.reference.observe import Names
 from minigte.vectors.pooling import pooled_shares
 
 
@@ -64,19 +64,30 @@ class Trace(Stages):
         return self.layer_vectors[-1]
 
     @property
+    def _names(self) -> Names:
+        return TEXTBOOKS[self.config.architecture.name].NAMES
+
+    @property
     def layers(self) -> list[Stages]:
         """The stages of each encoder layer, L of them: ``layers[0].attention.self.query``."""
-        return [self.encoder.layer[i] for i in range(self.config.encoder.num_hidden_layers)]
+        numbers = range(self.config.spec.num_hidden_layers)
+        return [self[self._names.layer.format(i).removesuffix(".")] for i in numbers]
 
     @property
     def hidden_states(self) -> Float32:
-        """The embeddings' output and then each layer's: (L + 1, T, D)."""
-        return np.stack([self["embeddings.LayerNorm"], *(layer["output.LayerNorm"] for layer in self.layers)])
+        """The embeddings' output and then each layer's: (L + 1, T, D).
+
+        Where a norm follows the last layer, the last of them is what comes out of that.
+        """
+        states = [self[self._names.embeddings], *(layer[self._names.output] for layer in self.layers)]
+        if self._names.last:
+            states[-1] = self[self._names.last]
+        return np.stack(states)
 
     @property
     def attentions(self) -> Float32:
         """The attention probabilities: (L, H, T, T); row i says what goes into token i."""
-        return np.stack([layer["attention.self.probs"] for layer in self.layers])
+        return np.stack([layer[self._names.probs] for layer in self.layers])
 
     @property
     def contributions(self) -> Float64:
@@ -102,26 +113,42 @@ class Trace(Stages):
         return "\n".join(row.rstrip() for row in rows) + "\n" + table(self._stages)
 
 
-def trace(text: Text, weights: bert.Weights, pool: Callable[..., Float32]) -> Trace:
+def trace(text: Text, weights: Weights, pool: Callable[..., Float32]) -> Trace:
     """Run the reference on one text and keep everything; ``pool`` turns (T, D) into (1, D)."""
-    forward = FORWARD[text.config.model_type]
+    textbook, spec = TEXTBOOKS[text.config.architecture.name], text.config.spec
+    names = textbook.NAMES
     stages: dict[str, Stage] = {}
     observe = keep_in(stages)
     ids = np.array(text.input_ids, np.int32)  # (T,)
     with np.errstate(all="ignore"):  # whatever the caller has told NumPy to raise; ``pool`` looks for NaN
-        hidden = forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)  # (T, D)
+        hidden = textbook.forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)
     pool(hidden, observe=observe)
-    layers = [ENCODER_LAYER.format(i) + "output." for i in range(text.config.encoder.num_hidden_layers)]
-    vectors = [pool(stages[name + "LayerNorm"].array) for name in ("embeddings.", *layers)]
+    outputs = [names.layer.format(i) + names.output for i in range(spec.num_hidden_layers)]
+    vectors = []
+    for name in (names.embeddings, *outputs):
+        state = stages[name].array
+        if names.last:  # the model would end with its last norm wherever it ended
+            weight, bias = weights.final_norm_weight, weights.final_norm_bias
+            state = (
+                ops.rms_norm(state, weight, spec.norm_eps)
+                if spec.rms_norm
+                else ops.layer_norm(state, weight, bias, spec.norm_eps)
+            )
+        vectors.append(pool(state))
     return Trace(text, stages, np.concatenate(vectors))
 
 
 def keep_in(stages: dict[str, Stage]) -> Callable[[str, Float32], None]:
-    """An observer that keeps a copy of each array, and the statement that made it, under its name."""
+    """An observer that keeps a copy of each array, and the statement that made it, under its name.
+
+    The scores of a long text come in parts, each some of its rows: they are put together again.
+    """
 
     def observe(name: str, array: Float32) -> None:
         of_one_text = array.ndim == 4 or name in ("pooled", "normalized")  # (1, H, T, T), (1, D)
         copy = (array[0] if of_one_text else array).copy()
+        if name in stages:
+            copy = np.concatenate([stages[name].array, copy], axis=-2)
         copy.flags.writeable = False
         stages[name] = Stage(copy, *made_by(name))
 

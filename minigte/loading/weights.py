@@ -1,8 +1,7 @@
 """A model folder's weight files, read into named float32 arrays and checked against the architecture.
 
 Read: ``model.safetensors``, shards listed in ``model.safetensors.index.json``, or an ONNX export where
-there is nothing else. Values may be float64, float32, float16 or bfloat16; names may carry the prefix
-``bert.``.
+there is nothing else. Values may be float64, float32, float16 or bfloat16.
 Pickles (``pytorch_model.bin``) can run code when they are opened, so they are never read.
 
 As in transformers, what stands beside the encoder (the heads of other tasks, layers beyond
@@ -11,9 +10,8 @@ As in transformers, what stands beside the encoder (the heads of other tasks, la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -22,8 +20,8 @@ from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors, read_shards
 from minigte.loading.stored_tensors import StoredTensor
-from minigte.models import ARCHITECTURES, bert
-from minigte.models.bert import canonical_name
+from minigte.models.architecture import Architecture
+from minigte.models.weights import LayerWeights, Weights
 from minigte.runtime.pages import zeros
 from minigte.runtime.reading import check_file
 
@@ -33,32 +31,28 @@ PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ONNX = ("model.onnx", "onnx/model.onnx")
 
 
-def load_weights(folder: Path, config: ModelConfig) -> bert.Weights:
+def load_weights(folder: Path, config: ModelConfig) -> Weights:
     """Read the weights of a model folder as read-only float32 arrays.
 
     Raises CheckpointError where no file is found, a file is damaged, a tensor is missing, unknown, of
     another shape or not finite; the message names the file and the tensor.
     """
-    architecture = ARCHITECTURES[config.model_type]
-    encoder = config.encoder
-
-    def shapes(parameters: Iterable[bert.Parameter], prefix: str = "") -> dict[str, tuple[int, ...]]:
-        return {prefix + row.name: tuple(getattr(encoder, axis) for axis in row.shape) for row in parameters}
-
-    prefixes = [architecture.ENCODER_LAYER.format(i) for i in range(encoder.num_hidden_layers)]
-    expected = shapes(architecture.EMBEDDING_PARAMETERS)
-    for prefix in prefixes:
-        expected |= shapes(architecture.LAYER_PARAMETERS, prefix)
-    tensors = _read_tensors(folder / config.transformer, expected, architecture, encoder.num_hidden_layers)
-
-    def take(parameters: Iterable[bert.Parameter], prefix: str = "") -> dict[str, Float32]:
-        return {row.field: tensors[prefix + row.name] for row in parameters}
-
-    layers = (architecture.LayerWeights(**take(architecture.LAYER_PARAMETERS, prefix)) for prefix in prefixes)
-    return architecture.Weights(**take(architecture.EMBEDDING_PARAMETERS), layers=tuple(layers))
+    tensors = list(config.architecture.tensors(config.encoder))
+    stored = _read_tensors(
+        folder / config.transformer,
+        {tensor.name: tensor.stored_shape for tensor in tensors},
+        config.architecture,
+        config.spec.num_hidden_layers,
+    )
+    fields: dict[int | None, dict[str, Float32]] = {}
+    for tensor in tensors:
+        array = fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(stored[tensor.name])
+        array.flags.writeable = False
+    own = fields.pop(None)
+    return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
 
 
-def count_parameters(weights: bert.Weights) -> int:
+def count_parameters(weights: Weights) -> int:
     """How many numbers a model's arrays hold in all."""
     own = sum(a.size for a in vars(weights).values() if isinstance(a, np.ndarray))
     return own + sum(array.size for layer in weights.layers for array in vars(layer).values())
@@ -99,7 +93,7 @@ def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
 
 
 def _read_tensors(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], architecture: ModuleType, num_hidden_layers: int
+    folder: Path, expected: Mapping[str, tuple[int, ...]], architecture: Architecture, num_hidden_layers: int
 ) -> dict[str, Float32]:
     """Find the weight file and read the tensors ``expected`` of it; what is not the encoder's is passed over.
 
@@ -112,11 +106,11 @@ def _read_tensors(
     unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
     others: list[str] = []
     for stored_name, shape, read in stored:
-        name = canonical_name(stored_name)
+        name = architecture.canonical_name(stored_name)
         if name in tensors or name in unknown:
             raise CheckpointError(f"{path} has two tensors {name}")
         if name not in expected:
-            if name.startswith(architecture.UNUSED) or _layer(name, architecture) >= num_hidden_layers:
+            if name.startswith(architecture.unused) or _layer(name, architecture) >= num_hidden_layers:
                 continue
             if name.startswith(own):
                 unknown[name] = shape
@@ -146,8 +140,8 @@ def _read_tensors(
     return tensors
 
 
-def _layer(name: str, architecture: ModuleType) -> int:
+def _layer(name: str, architecture: Architecture) -> int:
     """The number of the layer that a tensor belongs to, -1 if to none."""
-    prefix, _, suffix = architecture.ENCODER_LAYER.partition("{}")
+    prefix, _, suffix = architecture.layer.partition("{}")
     number = name.removeprefix(prefix).partition(suffix)[0]
     return int(number) if name.startswith(prefix) and number.isdecimal() and len(number) < 10 else -1

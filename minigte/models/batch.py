@@ -17,6 +17,7 @@ class Batch:
     input_ids: npt.NDArray[np.int32]  # (N,)
     offsets: Int64  # (B + 1,), rising from 0 to N
     index: Int64  # (B,), each text's place in the caller's list
+    token_type_ids: npt.NDArray[np.int32] | None = None  # (N,); None is all 0, as for single texts
 
     @property
     def num_tokens(self) -> int:

@@ -6,27 +6,12 @@ Understanding". Field names are those of Hugging Face's ``BertConfig`` and ``Ber
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from minigte.arrays import Float32
-
-# Activations by the names that config.json may give them -> the one that minigte computes it by. The names
-# on the left of one function differ in transformers by the order of their roundings alone.
-HIDDEN_ACTS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_new",
-    "gelu_fast": "gelu_new",
-    "gelu_pytorch_tanh": "gelu_new",
-    "gelu_python_tanh": "gelu_new",
-    "gelu_accurate": "gelu_new",
-    "gelu_10": "gelu_10",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
+from minigte.models.architecture import Architecture, Parameter
+from minigte.models.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -43,6 +28,14 @@ class Config:
     layer_norm_eps: float = 1e-12  # added to the variance in LayerNorm
     hidden_act: str = "gelu"  # one of the values of HIDDEN_ACTS
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where the heads do not share the hidden size evenly."""
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+
     @property
     def head_size(self) -> int:
         """K, the width of one attention head."""
@@ -51,57 +44,28 @@ class Config:
 
 # Keys of config.json that are no fields, and the values at which they ask for what is computed here.
 ACCEPTED: Mapping[str, tuple[object, ...]] = {
-    "hidden_act": tuple(HIDDEN_ACTS),
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False,),
     "is_causal": (False,),
     "add_cross_attention": (False,),
 }
 
-# transformers' tokenizer of this model_type, where the model's files name no other.
-TOKENIZER_CLASS = "BertTokenizer"
 
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """The arrays of one encoder layer; a linear weight is (outputs, inputs), as checkpoints store it."""
-
-    query_weight: Float32  # (D, D)
-    query_bias: Float32  # (D,)
-    key_weight: Float32  # (D, D)
-    key_bias: Float32  # (D,)
-    value_weight: Float32  # (D, D)
-    value_bias: Float32  # (D,)
-    attention_output_weight: Float32  # (D, D)
-    attention_output_bias: Float32  # (D,)
-    attention_norm_weight: Float32  # (D,)
-    attention_norm_bias: Float32  # (D,)
-    intermediate_weight: Float32  # (F, D)
-    intermediate_bias: Float32  # (F,)
-    output_weight: Float32  # (D, F)
-    output_bias: Float32  # (D,)
-    output_norm_weight: Float32  # (D,)
-    output_norm_bias: Float32  # (D,)
-
-
-@dataclass(frozen=True)
-class Weights:
-    """All arrays of a BERT encoder, C-contiguous float32 and read-only."""
-
-    word_embeddings: Float32  # (V, D)
-    position_embeddings: Float32  # (max_position_embeddings, D)
-    token_type_embeddings: Float32  # (type_vocab_size, D)
-    embeddings_norm_weight: Float32  # (D,)
-    embeddings_norm_bias: Float32  # (D,)
-    layers: tuple[LayerWeights, ...]
-
-
-class Parameter(NamedTuple):
-    """One row of the parameter table."""
-
-    field: str  # the attribute of Weights or LayerWeights
-    name: str  # the checkpoint's name for it, after ENCODER_LAYER.format(i) for a layer's
-    shape: tuple[str, ...]  # each axis is a field of Config
+def spec(config: Config) -> Spec:
+    """BERT in the engine's words."""
+    return Spec(
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        head_size=config.head_size,
+        intermediate_size=config.intermediate_size,
+        max_tokens=config.max_position_embeddings,
+        hidden_act=config.hidden_act,
+        norm_eps=config.layer_norm_eps,
+        attention_scale=1 / math.sqrt(config.head_size),
+        type_vocab_size=config.type_vocab_size,
+    )
 
 
 ENCODER_LAYER = "encoder.layer.{}."
@@ -137,16 +101,20 @@ LAYER_PARAMETERS = (
     Parameter("intermediate_bias", "intermediate.dense.bias", ("intermediate_size",)),
     Parameter("output_weight", "output.dense.weight", ("hidden_size", "intermediate_size")),
     Parameter("output_bias", "output.dense.bias", ("hidden_size",)),
-    Parameter("output_norm_weight", "output.LayerNorm.weight", ("hidden_size",)),
-    Parameter("output_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
+    Parameter("feed_forward_norm_weight", "output.LayerNorm.weight", ("hidden_size",)),
+    Parameter("feed_forward_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
 )
 
-# Checkpoints carry these too. The pooler and the pre-training heads (cls) are not part of an
-# embedding; position_ids is the constant 0, 1, 2, ...
-UNUSED = ("pooler.", "embeddings.position_ids", "cls.")
-
-
-def canonical_name(name: str) -> str:
-    """A tensor's name without the ``bert.`` prefix, and with today's names for LayerNorm's arrays."""
-    name = name.removeprefix("bert.")
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+ARCHITECTURE = Architecture(
+    name="bert",
+    config=Config,
+    spec=spec,
+    accepted=ACCEPTED,
+    tokenizer_class="BertTokenizer",
+    parameters=EMBEDDING_PARAMETERS,
+    layer_parameters=LAYER_PARAMETERS,
+    layer=ENCODER_LAYER,
+    prefixes=("bert.",),
+    unused=("embeddings.position_ids",),  # the constant 0, 1, 2, ...
+    renamed={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
+)

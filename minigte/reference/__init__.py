@@ -1,9 +1,26 @@
-"""The textbook: BERT in plain NumPy, and the definition of correct for every other backend.
+"""The textbook: every architecture in plain NumPy, and the definition of correct for every other backend.
 
-Read ``bert.py`` from top to bottom, then ``ops.py``; ``packed.py`` and ``observe.py`` only serve them.
-Nothing here imports anything but NumPy.
+Read ``bert.py`` from top to bottom, then ``ops.py``; ``packed.py`` and ``observe.py`` only serve them. The
+other architectures have a file each, which says what they do otherwise. Nothing here imports anything but
+NumPy.
 """
 
-from minigte.reference import bert
+from typing import Protocol
 
-FORWARD = {"bert": bert.forward}  # by the ``model_type`` of config.json, as models.ARCHITECTURES
+from minigte.reference import bert, distilbert, mpnet, roberta
+from minigte.reference.observe import Forward, Names
+
+
+class Textbook(Protocol):
+    """One architecture's file: its forward pass, and which of its intermediates are what all have."""
+
+    forward: Forward
+    NAMES: Names
+
+
+TEXTBOOKS: dict[str, Textbook] = {  # by the architecture's name
+    "bert": bert,
+    "distilbert": distilbert,
+    "mpnet": mpnet,
+    "roberta": roberta,
+}

@@ -12,33 +12,50 @@ import math
 import numpy as np
 
 from minigte.arrays import Float32, Ids
-from minigte.models.bert import ENCODER_LAYER, Config, LayerWeights, Weights
+from minigte.models.bert import ENCODER_LAYER, Config, spec
+from minigte.models.weights import LayerWeights, Weights
 from minigte.reference import ops
-from minigte.reference.observe import Observe, ignore, prefixed
+from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
+
+NAMES = Names(ENCODER_LAYER, "embeddings.LayerNorm", "attention.self.probs", "output.LayerNorm")
 
 
 def forward(
-    config: Config, weights: Weights, input_ids: Ids, offsets: Ids, observe: Observe = ignore
+    config: Config,
+    weights: Weights,
+    input_ids: Ids,
+    offsets: Ids,
+    observe: Observe = ignore,
+    token_type_ids: Ids | None = None,
 ) -> Float32:
     """The last hidden state of a packed batch: (N,) ids, (B + 1,) offsets -> (N, D) float32.
 
+    ``token_type_ids`` (N,) tell the two texts of a pair apart; without them all are 0.
     ``observe(name, array)`` is called with every intermediate, under the name of the module of Hugging
     Face's ``BertModel`` that makes it; what no module makes is called ``scores`` (before softmax),
     ``probs``, ``context`` and ``sum`` (before a LayerNorm).
     """
-    x = embeddings(config, weights, input_ids, offsets, prefixed("embeddings.", observe))  # (N, D)
-    scratch = Scratch.allocate(config, len(input_ids))
+    position_ids = ops.position_ids(offsets)  # (N,) 0..T-1 in each text
+    if token_type_ids is None:
+        token_type_ids = np.zeros_like(input_ids)  # (N,) a single text is all segment 0
+    ids = input_ids, position_ids, token_type_ids
+    x = embeddings(config, weights, *ids, prefixed("embeddings.", observe))  # (N, D)
+    scratch = Scratch.allocate(spec(config), len(input_ids))
     for i, layer in enumerate(weights.layers):
         x = encoder_layer(config, layer, x, offsets, scratch, prefixed(ENCODER_LAYER.format(i), observe))
     return x  # (N, D)
 
 
-def embeddings(config: Config, weights: Weights, input_ids: Ids, offsets: Ids, observe: Observe) -> Float32:
+def embeddings(
+    config: Config,
+    weights: Weights,
+    input_ids: Ids,
+    position_ids: Ids,
+    token_type_ids: Ids,
+    observe: Observe,
+) -> Float32:
     """Word + position + token type, then LayerNorm: (N,) -> (N, D). BERT, section 3 and figure 2."""
-    lengths = np.diff(offsets)  # (B,)
-    position_ids = np.arange(len(input_ids)) - np.repeat(offsets[:-1], lengths)  # (N,) 0..T-1 in each text
-    token_type_ids = np.zeros_like(input_ids)  # (N,) a single text is all segment 0
     word = ops.embedding(input_ids, weights.word_embeddings)  # (N, D)
     position = ops.embedding(position_ids, weights.position_embeddings)  # (N, D)
     token_type = ops.embedding(token_type_ids, weights.token_type_embeddings)  # (N, D)
@@ -73,7 +90,8 @@ def encoder_layer(
     observe("output.dense", dense)
     x += dense
     observe("output.sum", x)
-    x = ops.layer_norm(x, layer.output_norm_weight, layer.output_norm_bias, config.layer_norm_eps, out=x)
+    weight, bias = layer.feed_forward_norm_weight, layer.feed_forward_norm_bias
+    x = ops.layer_norm(x, weight, bias, config.layer_norm_eps, out=x)
     observe("output.LayerNorm", x)
     return x  # (N, D)
 
@@ -90,18 +108,15 @@ def self_attention(
     observe("key", key)
     observe("value", value)
 
-    scale = 1 / math.sqrt(config.head_size)
-    for start, stop, length in equal_lengths(offsets):
-
-        def heads(a: Float32, rows: slice = slice(start, stop), length: int = length) -> Float32:
-            """(R * T, D) -> (R, H, T, K), a view: R texts of T tokens, each row cut into its heads."""
-            return a[rows].reshape(-1, length, config.num_attention_heads, config.head_size).swapaxes(1, 2)
-
-        scores = ops.attention_scores(heads(query), heads(key), scale)  # (R, H, T, T)
+    scale, num_heads = 1 / math.sqrt(config.head_size), config.num_attention_heads
+    for run in equal_lengths(offsets, num_heads):  # R texts of T tokens
+        q = ops.split_heads(query[run.queries], run.texts, num_heads)  # (R, H, T, K)
+        k, v = (ops.split_heads(a[run.keys], run.texts, num_heads) for a in (key, value))  # (R, H, T, K)
+        scores = ops.attention_scores(q, k, scale)  # (R, H, T, T)
         observe("scores", scores)
         probs = ops.softmax(scores, out=scores)  # (R, H, T, T)
         observe("probs", probs)
-        heads(context)[:] = np.matmul(probs, heads(value))  # (R, H, T, K) back to (R * T, D)
+        ops.split_heads(context[run.queries], run.texts, num_heads)[:] = np.matmul(probs, v)  # (R, H, T, K)
     observe("context", context)
     return context
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minigte.arrays import Float32, Ids
+from minigte.models.weights import ABSENT
 
 
 def embedding(ids: Ids, table: Float32) -> Float32:
@@ -20,12 +21,26 @@ def embedding(ids: Ids, table: Float32) -> Float32:
     return table[ids]
 
 
-def linear(
-    x: Float32, weight: Float32, bias: Float32 | None = None, *, out: Float32 | None = None
-) -> Float32:
+def position_ids(offsets: Ids) -> Ids:
+    """Each token's place in its text, from 0: (B + 1,) -> (N,)."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def position_ids_behind(padding_id: int, input_ids: Ids, offsets: Ids) -> Ids:
+    """Each token's row in a position table that keeps rows for padding: (N,), (B + 1,) -> (N,).
+
+    A text's tokens have the rows padding_id + 1, + 2, ...; a padding token has padding_id and is not counted.
+    """
+    counted = input_ids != padding_id  # (N,)
+    so_far = np.concatenate([[0], np.cumsum(counted)])  # (N + 1,)
+    before = np.repeat(so_far[offsets[:-1]], np.diff(offsets))  # (N,) in the texts before
+    return padding_id + (so_far[1:] - before) * counted
+
+
+def linear(x: Float32, weight: Float32, bias: Float32 = ABSENT, *, out: Float32 | None = None) -> Float32:
     """y = x Wᵀ + b: (N, inputs), (outputs, inputs), (outputs,) -> (N, outputs)."""
     y = np.matmul(x, weight.T, out=out)  # (N, outputs)
-    if bias is not None:
+    if bias.size:
         y += bias
     return y
 
@@ -42,8 +57,20 @@ def layer_norm(
     variance = np.einsum("nd,nd->n", centred, centred)[:, None] / np.float32(x.shape[-1])  # (N, 1)
     centred /= np.sqrt(variance + np.float32(eps))
     centred *= weight
-    centred += bias
+    if bias.size:
+        centred += bias
     return centred
+
+
+def rms_norm(x: Float32, weight: Float32, eps: float, *, out: Float32 | None = None) -> Float32:
+    """y = x / sqrt(mean(x²) + eps) * weight, over each row: (N, D) -> (N, D). ``out`` may be ``x`` itself.
+
+    Zhang & Sennrich 2019, "Root Mean Square Layer Normalization", equation 4.
+    """
+    mean_square = np.einsum("nd,nd->n", x, x)[:, None] / np.float32(x.shape[-1])  # (N, 1)
+    y = np.divide(x, np.sqrt(mean_square + np.float32(eps)), out=out)
+    y *= weight
+    return y
 
 
 def softmax(scores: Float32, *, out: Float32 | None = None) -> Float32:
@@ -57,7 +84,12 @@ def softmax(scores: Float32, *, out: Float32 | None = None) -> Float32:
     return p
 
 
-def attention_scores(query: Float32, key: Float32, scale: float, bias: Float32 | None = None) -> Float32:
+def split_heads(a: Float32, texts: int, num_heads: int) -> Float32:
+    """Cut each row into its heads: ``texts`` texts of T rows, (R * T, H * K) -> (R, H, T, K), a view."""
+    return a.reshape(texts, -1, num_heads, a.shape[-1] // num_heads).swapaxes(1, 2)
+
+
+def attention_scores(query: Float32, key: Float32, scale: float, bias: Float32 = ABSENT) -> Float32:
     """s = Q Kᵀ · scale + bias, for every text and head: (..., T, K), (..., T, K) -> (..., T, T).
 
     Attention is softmax(s) V: row i of softmax(s) says how much of each token's value goes into token i.
@@ -67,9 +99,14 @@ def attention_scores(query: Float32, key: Float32, scale: float, bias: Float32 |
     """
     scores = np.matmul(query, key.swapaxes(-1, -2))  # (..., T, T)
     scores *= np.float32(scale)
-    if bias is not None:
+    if bias.size:
         scores += bias
     return scores
+
+
+def distance_bias(buckets: Ids, table: Float32) -> Float32:
+    """What each head adds to two tokens' score, by the bucket of their distance: (T, T) -> (H, T, T)."""
+    return np.ascontiguousarray(table[buckets].transpose(2, 0, 1))
 
 
 def erf(x: Float32) -> Float32:

@@ -6,16 +6,21 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tiny
 
 from minigte import backend
 from minigte.engine import library
 from minigte.engine.kernels import Kernels
 from minigte.engine.processor import machine
 from minigte.engine.scheduler import Engine
+from minigte.models.architecture import Tensor
 from minigte.models.batch import Batch
-from minigte.models.bert import EMBEDDING_PARAMETERS, LAYER_PARAMETERS, Config, LayerWeights, Weights
+from minigte.models.bert import Config
+from minigte.models.spec import Spec
+from minigte.models.weights import LayerWeights, Weights
 
 DTYPES = ("float32", "bfloat16", "int8")
 
@@ -36,24 +41,29 @@ def make_config(**changes: object) -> Config:
     return Config(**{**sizes, **changes})
 
 
-def random_weights(config: Config, seed: int = 0) -> Weights:
+def random_weights(config: Any, seed: int = 0) -> Weights:
     """Weights that keep hidden states of order 1, attention uneven and the activation's input wide."""
     rng = np.random.default_rng(seed)
 
-    def draw(name: str, axes: tuple[str, ...]) -> np.ndarray:
-        shape = [getattr(config, axis) for axis in axes]
-        scale = 1.5 / np.sqrt(shape[-1]) if len(shape) == 2 and "embeddings" not in name else 0.5
-        array = rng.normal(1 if "norm_weight" in name else 0, scale, shape).astype(np.float32)
+    def draw(tensor: Tensor) -> np.ndarray:
+        scale = 0.5
+        if tensor.layer is not None and len(tensor.shape) == 2:
+            scale = 1.5 / np.sqrt(tensor.shape[-1])
+        mean = 1 if tensor.field.endswith("norm_weight") else 0
+        array = rng.normal(mean, scale, tensor.shape).astype(np.float32)
         array.flags.writeable = False
         return array
 
-    def layer() -> LayerWeights:
-        return LayerWeights(**{p.field: draw(p.field, p.shape) for p in LAYER_PARAMETERS})
+    fields: dict[int | None, dict[str, np.ndarray]] = {None: {}}
+    for tensor in tiny.architecture(config).tensors(config):
+        fields.setdefault(tensor.layer, {})[tensor.field] = draw(tensor)
+    own = fields.pop(None)
+    return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
 
-    return Weights(
-        **{p.field: draw(p.field, p.shape) for p in EMBEDDING_PARAMETERS},
-        layers=tuple(layer() for _ in range(config.num_hidden_layers)),
-    )
+
+def spec(config: Any) -> Spec:
+    """What the engine knows of a model of this config."""
+    return tiny.architecture(config).spec(config)
 
 
 @cache
@@ -66,9 +76,9 @@ def kernels() -> Kernels:
 
 
 def make_engine(
-    config: Config, weights: Weights, *, dtype: str = "float32", threads: int | None = None
+    config: Any, weights: Weights, *, dtype: str = "float32", threads: int | None = None
 ) -> Engine:
-    return Engine(config, weights, kernels(), dtype=dtype, threads=threads)
+    return Engine(spec(config), weights, kernels(), dtype=dtype, threads=threads)
 
 
 def make_batch(texts: list[np.ndarray]) -> Batch:
@@ -76,7 +86,7 @@ def make_batch(texts: list[np.ndarray]) -> Batch:
     return Batch(np.concatenate(texts).astype(np.int32), offsets, np.arange(len(texts)))
 
 
-def random_texts(config: Config, lengths: list[int], seed: int = 0) -> list[np.ndarray]:
+def random_texts(config: Any, lengths: list[int], seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.integers(0, config.vocab_size, length).astype(np.int32) for length in lengths]
 

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import architectures
 import numpy as np
 import pytest
 from random_models import (
@@ -14,6 +15,7 @@ from random_models import (
     make_engine,
     random_texts,
     random_weights,
+    spec,
 )
 
 from minigte.engine.scheduler import UNIT_TOKENS
@@ -21,6 +23,7 @@ from minigte.errors import InputError
 from minigte.loading.config import read_config
 from minigte.loading.weights import load_weights
 from minigte.models.batch import Batch
+from minigte.reference import TEXTBOOKS
 from minigte.reference import bert as reference
 from minigte.tokenizing.packing import pack
 from minigte.tokenizing.tokenizer import Tokenizer
@@ -70,6 +73,24 @@ def test_equals_the_reference(name: str, dtype: str) -> None:
         np.testing.assert_allclose(states, wanted, rtol=0, atol=HIDDEN_STATE[dtype])
         cosine = (embed(states, batch) * embed(wanted, batch)).sum(axis=1)
         assert cosine.min() >= COSINE[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("name", architectures.CASES)
+def test_every_architecture_equals_its_reference(name: str, seed: int, dtype: str) -> None:
+    config = architectures.random_config(name, seed)
+    weights, longest = random_weights(config, seed), spec(config).max_tokens
+    batch = make_batch(random_texts(config, [min(length, longest) for length in LENGTHS], seed))
+    wanted = TEXTBOOKS[name].forward(config, weights, batch.input_ids, batch.offsets)
+    for threads in (1, 3):
+        engine = make_engine(config, weights, dtype=dtype, threads=threads)
+        [(_, states)] = engine.last_hidden_states([batch])
+        scale = max(1, np.abs(wanted).max())
+        np.testing.assert_allclose(states, wanted, rtol=0, atol=HIDDEN_STATE[dtype] * scale)
+        if dtype == "float32":
+            cosine = (embed(states, batch) * embed(wanted, batch)).sum(axis=1)
+            assert cosine.min() >= COSINE[dtype]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

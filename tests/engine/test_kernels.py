@@ -11,9 +11,9 @@ from random_models import DTYPES
 
 from minigte.engine import simd
 from minigte.engine.attention import attention
-from minigte.engine.finishes import ACTIVATIONS, GELU_10, LINEAR, RELU, RESIDUAL
+from minigte.engine.finishes import ACTIVATIONS, GATED, GELU_10, LINEAR, RELU, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel
-from minigte.engine.linear import linear
+from minigte.engine.linear import Rotation, linear
 from minigte.engine.rows import (
     LOG2_E,
     activate,
@@ -21,7 +21,7 @@ from minigte.engine.rows import (
     exp2,
     gelu,
     gelu_new,
-    layer_norm,
+    normalize,
     quantize,
     silu,
     softmax,
@@ -37,6 +37,9 @@ PAD = max(TILE_ROWS, LANES)
 
 def zeros(dtype: type, *shape: int) -> np.ndarray:
     return pages.zeros(shape, dtype)
+
+
+UNTURNED = Rotation(zeros(np.float32, 1, 2, LANES), zeros(np.int64, 1), 1)
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
@@ -104,32 +107,73 @@ def test_silu() -> None:
     assert (error <= (1e-6 + 6e-8 * abs(v)) * abs(exact) + 1e-35).all(), error.max()
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("size", [1, 2, LANES - 1, LANES, LANES + 1, 77, 384])
-def test_layer_norm(size: int) -> None:
+def test_norms(size: int, centred: bool, in_place: bool) -> None:
     rng = np.random.default_rng(size)
     x, weight, bias = rng.normal(3, 2, (3, size)).astype(np.float32)
-    rows = zeros(np.float32, 3, LEVEL.padded(size))
-    rows[:, :size] = x, weight, bias
-    wanted = ops.layer_norm(x[None], weight, bias, 1e-5)[0]
-    row, weight_row, bias_row = (rows[i].ctypes.data for i in range(3))
-    layer_norm(row, size, weight_row, bias_row, np.float32(1e-5))
-    np.testing.assert_allclose(rows[0, :size], wanted, rtol=0, atol=2e-6)
-    assert not rows[0, size:].any()
+    rows = zeros(np.float32, 4, LEVEL.padded(size))
+    rows[:3, :size] = x, weight, bias
+    if centred:
+        wanted = ops.layer_norm(x[None], weight, bias, 1e-5)[0]
+    else:
+        wanted = ops.rms_norm(x[None], weight, 1e-5)[0] + bias
+    row, weight_row, bias_row, other = (rows[i].ctypes.data for i in range(4))
+    normalize(row, row if in_place else other, size, weight_row, bias_row, np.float32(1e-5), centred)
+    got = rows[0 if in_place else 3]
+    np.testing.assert_allclose(got[:size], wanted, rtol=0, atol=2e-6)
+    assert not got[size:].any()
+    if not in_place:
+        np.testing.assert_array_equal(rows[0, :size], x)
 
 
 @pytest.mark.parametrize("probs_type", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
-@pytest.mark.parametrize("length", [1, 2, LANES - 1, LANES, LANES + 1, 77, 512])
-def test_softmax(length: int, probs_type: type) -> None:
-    scores = zeros(np.float32, LEVEL.padded(length))
-    scores[:] = np.nan  # what lies behind the text must not matter
-    scores[:length] = np.random.default_rng(length).normal(0, 20, length)
-    probs = zeros(probs_type, LEVEL.padded(length))
+@given(
+    length=st.integers(1, 4 * PANEL + 3),
+    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    around=st.tuples(st.integers(0, 2 * LANES), st.integers(0, 2 * LANES)),
+    with_bias=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_softmax(
+    probs_type: type, length: int, ends: tuple[float, float], around: tuple[int, int], with_bias: bool
+) -> None:
+    """Some of the columns, in the middle of a tile's: what lies around them is exactly 0."""
+    first, last = sorted(round(end * length) for end in ends)
+    first, last = min(first, length - 1), max(last, min(first, length - 1) + 1)
+    begin, end = max(0, first - around[0]) // LANES * LANES, min(length, last + around[1])
+    rng = np.random.default_rng(length)
+    padded = LEVEL.padded(length)
+    scores, bias = zeros(np.float32, padded), zeros(np.float32, padded + 1)
+    scores[:] = np.nan  # what lies around must not matter
+    scores[first:last] = rng.normal(0, 20, last - first)
+    bias[1:] = rng.normal(0, 20, padded)  # begins in the middle of a vector
     scale = np.float32(0.3)
-    total = softmax(scores.ctypes.data, length, scale * LOG2_E, probs, probs.ctypes.data)
+    wanted = ops.softmax((scores + with_bias * bias[1:])[None, first:last] * scale)[0]
+    probs = zeros(probs_type, padded)
+    probs[:] = 1 << 14
+    total = softmax(
+        scores.ctypes.data,
+        first,
+        last,
+        begin,
+        end,
+        scale * LOG2_E,
+        bias.ctypes.data + 4 if with_bias else 0,
+        probs,
+        probs.ctypes.data,
+    )
     p = probs if probs_type == np.float32 else from_bfloat16(probs)
-    wanted = ops.softmax(scores[None, :length] * scale)[0]
-    np.testing.assert_allclose(p[:length] / total, wanted, rtol=0, atol=1e-6 if p is probs else 4e-3)
-    np.testing.assert_allclose(p[:length].sum() / total, 1, rtol=1e-5 if p is probs else 4e-3)
+    np.testing.assert_allclose(p[first:last] / total, wanted, rtol=0, atol=1e-6 if p is probs else 4e-3)
+    assert not p[begin:first].any()
+    assert not p[last : -(-end // LANES) * LANES].any()
+
+
+def softmax_of_all(scores: np.ndarray, length: int) -> float:
+    """In place, over all columns; the sum."""
+    where = scores.ctypes.data
+    return float(softmax(where, 0, length, 0, length, LOG2_E, 0, scores, where))
 
 
 @pytest.mark.parametrize("length", [1, LANES - 1, LANES, LANES + 1, 77])
@@ -139,7 +183,7 @@ def test_softmax_of_what_is_not_finite(bad: float, length: int) -> None:
         scores = zeros(np.float32, LEVEL.padded(length))
         scores[:length] = np.random.default_rng(length).normal(0, 20, length)
         scores[place] = bad
-        assert np.isnan(softmax(scores.ctypes.data, length, LOG2_E, scores, scores.ctypes.data))
+        assert np.isnan(softmax_of_all(scores, length))
 
 
 @pytest.mark.parametrize("length", [1, LANES - 1, LANES, LANES + 1, 77])
@@ -149,10 +193,10 @@ def test_softmax_of_negative_infinities(length: int) -> None:
         scores = zeros(np.float32, LEVEL.padded(length))
         scores[:length] = -np.inf
         alone = scores.copy()
-        assert np.isnan(softmax(alone.ctypes.data, length, LOG2_E, alone, alone.ctypes.data))
+        assert np.isnan(softmax_of_all(alone, length))
         scores[place] = -3e38
-        total = softmax(scores.ctypes.data, length, LOG2_E, scores, scores.ctypes.data)
-        np.testing.assert_array_equal(scores[:length] / total, np.arange(length) == place)
+        total = softmax_of_all(scores, length)
+        np.testing.assert_array_equal(scores[:length] / np.float32(total), np.arange(length) == place)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -203,7 +247,13 @@ def _convert(source, target, scales):
 
 
 def _product(
-    dtype: str, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, finish: int, out: np.ndarray
+    dtype: str,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    finish: int,
+    out: np.ndarray,
+    rotation: Rotation = UNTURNED,
 ) -> None:
     """out = finish(x Wᵀ + b) by the kernel; ``out`` has the padded number of columns."""
     rows, inputs, outputs = len(x), LEVEL.padded(x.shape[1]), LEVEL.padded(len(bias))
@@ -218,7 +268,7 @@ def _product(
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales)
     tile = zeros(np.float32, TILE_ROWS * PANEL)
-    linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, out, 0, tile)
+    linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, rotation, out, 0, tile)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -244,8 +294,50 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
     elif finish != LINEAR:
         (name,) = (name for name, number in ACTIVATIONS.items() if number == finish)
         y = ops.ACTIVATIONS[name](y)
-    atol = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}[dtype]
-    np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=atol)
+    np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=ATOL[dtype])
+
+
+ATOL = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    rows=st.integers(1, 2 * TILE_ROWS),
+    panels=st.integers(1, 3),
+    activation=st.sampled_from(list(ACTIVATIONS.values())),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_gated_product(dtype: str, rows: int, panels: int, activation: int) -> None:
+    """The first vector of a panel is activated and multiplied by the second, into half as many outputs."""
+    rng = np.random.default_rng(rows)
+    x = rng.normal(0, 1, (rows, 40)).astype(np.float32)
+    weight = rng.normal(0, 40**-0.5, (panels * PANEL, 40)).astype(np.float32)
+    bias = rng.normal(0, 1, panels * PANEL).astype(np.float32)
+    out = zeros(np.float32, rows, LEVEL.padded(panels * LANES))
+    _product(dtype, x, weight, bias, activation + GATED, out)
+    halves = ops.linear(x, weight, bias).reshape(rows, panels, 2, LANES)
+    (name,) = (name for name, number in ACTIVATIONS.items() if number == activation)
+    wanted = (ops.ACTIVATIONS[name](halves[:, :, 0]) * halves[:, :, 1]).reshape(rows, -1)
+    np.testing.assert_allclose(out[:, : panels * LANES], wanted, rtol=1e-6, atol=3 * ATOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_product_that_turns_its_outputs(dtype: str) -> None:
+    """The pair (a, b) of a panel's vectors becomes (a cos - b sin, b cos + a sin), each row by its place."""
+    rng = np.random.default_rng(0)
+    rows, panels, heads = 15, 2, 3
+    x = rng.normal(0, 1, (rows, 40)).astype(np.float32)
+    weight = rng.normal(0, 40**-0.5, (heads * panels * PANEL, 40)).astype(np.float32)
+    bias = rng.normal(0, 1, len(weight)).astype(np.float32)
+    angles = rng.uniform(-3, 3, (20, panels * LANES))
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    positions = rng.integers(0, 20, rows)
+    out = zeros(np.float32, rows, len(weight))
+    _product(dtype, x, weight, bias, ROTATE, out, Rotation(table, positions, panels))
+    a, b = ops.linear(x, weight, bias).reshape(rows, heads, panels, 2, LANES).transpose(3, 0, 1, 2, 4)
+    sine, cosine = (table[positions, i].reshape(rows, 1, panels, LANES) for i in (0, 1))
+    wanted = np.stack([a * cosine - b * sine, b * cosine + a * sine], axis=3)
+    np.testing.assert_allclose(out, wanted.reshape(rows, -1), rtol=1e-6, atol=2 * ATOL[dtype])
 
 
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 8, 5), (13, 64, 40), (25, 1600, 3)])
@@ -265,7 +357,11 @@ def test_int8_products_are_exact(rows: int, inputs: int, outputs: int) -> None:
 @pytest.mark.parametrize("kind", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
 @pytest.mark.parametrize("head_size", [1, 4, 32, 64, 65])
 @pytest.mark.parametrize("length", [1, 2, TILE_ROWS, TILE_ROWS + 1, PANEL + 1, 131])
-def test_attention(length: int, head_size: int, kind: type) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "with_bias"),
+    [(131, 131, False), (131, 131, True), (131, 0, True), (40, 40, False), (1, 1, True), (0, 0, False)],
+)
+def test_attention(length: int, head_size: int, kind: type, before: int, after: int, with_bias: bool) -> None:
     heads, width = 3, LEVEL.padded(head_size)
     rng = np.random.default_rng(length)
     parts = rng.normal(0, 1, (3, heads, length, head_size)).astype(np.float32)
@@ -279,6 +375,9 @@ def test_attention(length: int, head_size: int, kind: type) -> None:
     qkv[length:] = 0x7F if kind == np.uint16 else 1e30  # the next text, which must not matter
     longest = LEVEL.padded(length)
     context = zeros(np.float32, length, heads * width)
+    bias = rng.normal(0, 3, (heads, 2 * length - 1 + LANES)).astype(
+        np.float32
+    )  # by distance, from 1 - length
     for head in range(heads):
         attention(
             qkv[:length],
@@ -286,6 +385,9 @@ def test_attention(length: int, head_size: int, kind: type) -> None:
             heads,
             head,
             LOG2_E / np.float32(math.sqrt(head_size)),
+            bias[head, length - 1 :].ctypes.data if with_bias else 0,
+            before,
+            after,
             zeros(kind, longest * width),
             zeros(kind, (longest + 1) * width),
             scores := zeros(np.float32, TILE_ROWS, longest),
@@ -294,7 +396,11 @@ def test_attention(length: int, head_size: int, kind: type) -> None:
             zeros(np.float32, TILE_ROWS * PANEL),
             context,
         )
+    distance = np.arange(length) - np.arange(length)[:, None]
     scores = ops.attention_scores(parts[0], parts[1], 1 / math.sqrt(head_size))
+    if with_bias:
+        scores += bias[:, distance + length - 1] / np.float32(math.sqrt(head_size))
+    scores[:, (distance < -before) | (distance > after)] = -np.inf
     wanted = np.matmul(ops.softmax(scores), parts[2])
     got = context.reshape(length, heads, width)[:, :, :head_size].transpose(1, 0, 2)
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-6 if kind == np.float32 else 0.02)

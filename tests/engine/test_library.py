@@ -277,7 +277,7 @@ def test_this_processor_says_what_llvm_finds(built: Path) -> None:
 
 def test_an_engine_on_the_built_kernels(built: Path) -> None:
     """That the fixture's library computes: the same suite runs on it where it is the package's own."""
-    from random_models import make_batch, random_texts
+    from random_models import make_batch, random_texts, spec
 
     from minigte.engine.scheduler import Engine
     from minigte.reference import bert
@@ -286,6 +286,8 @@ def test_an_engine_on_the_built_kernels(built: Path) -> None:
     weights, batch = random_weights(config), make_batch(random_texts(config, [80, 3, 1]))
     here = Library(built, NAME)
     for level in here.usable:
-        [(_, states)] = Engine(config, weights, here.kernels(level), threads=2).last_hidden_states([batch])
+        [(_, states)] = Engine(spec(config), weights, here.kernels(level), threads=2).last_hidden_states(
+            [batch]
+        )
         wanted = bert.forward(config, weights, batch.input_ids, batch.offsets)
         np.testing.assert_allclose(states, wanted, rtol=0, atol=1e-5)

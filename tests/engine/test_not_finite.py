@@ -11,7 +11,8 @@ from random_models import DTYPES, make_batch, make_config, make_engine, random_t
 from minigte import CheckpointError, Embedder
 from minigte.engine.finishes import ACTIVATIONS
 from minigte.models.batch import Batch
-from minigte.models.bert import LAYER_PARAMETERS, Config, Weights
+from minigte.models.bert import LAYER_PARAMETERS, Config
+from minigte.models.weights import Weights
 from minigte.reference import bert as reference
 
 SPOILERS = (3e38, -3e38, 1e30, 1e20, -1e20)  # a flipped bit of an exponent makes such numbers

@@ -25,7 +25,7 @@ LAYER = {
     "attention.self.value": "value = ops.linear(",
     "attention.self.scores": "scores = ops.attention_scores(",
     "attention.self.probs": "probs = ops.softmax(",
-    "attention.self.context": "heads(context)[:] = np.matmul(",
+    "attention.self.context": "ops.split_heads(context[run.queries], ",
     "attention.output.dense": "dense = ops.linear(",
     "attention.output.sum": "x += dense",
     "attention.output.LayerNorm": "x = ops.layer_norm(",

@@ -31,7 +31,7 @@ STORED: dict[str, Callable[[Array], Array]] = {
 @pytest.mark.parametrize("dtype", STORED)
 def test_weights(tmp_path: Path, dtype: str, prefix: str, unused: bool, shards: int) -> None:
     folder = tiny.write_model(tmp_path, dtype=dtype, prefix=prefix, unused=unused, shards=shards)
-    got = exact.named(load_weights(folder, read_config(folder)))
+    got = exact.named(tiny.CONFIG, load_weights(folder, read_config(folder)))
     for name, array in tiny.tensors().items():
         assert got[name].dtype == np.float32
         assert got[name].flags.c_contiguous

@@ -1,5 +1,6 @@
 """Every form of weight file that is read, and every way one can be bad, each with its own message."""
 
+import dataclasses
 import json
 import struct
 
@@ -12,7 +13,8 @@ from minigte.errors import CheckpointError
 from minigte.loading.config import read_config
 from minigte.loading.safetensors_files import save_safetensors
 from minigte.loading.weights import load_weights
-from minigte.models import bert
+from minigte.models import ARCHITECTURES
+from minigte.models.weights import LayerWeights, Weights
 
 
 def load(folder):
@@ -281,10 +283,13 @@ class TestOnnx:
             load(folder)
 
 
-def test_the_table_names_every_array_of_the_model():
-    rows = {row.field for row in bert.EMBEDDING_PARAMETERS} | {"layers"}
-    assert rows == set(bert.Weights.__dataclass_fields__)
-    assert {row.field for row in bert.LAYER_PARAMETERS} == set(bert.LayerWeights.__dataclass_fields__)
+@pytest.mark.parametrize(
+    "architecture", {a.name: a for a in ARCHITECTURES.values()}.values(), ids=lambda a: a.name
+)
+def test_the_tables_name_arrays_that_there_are(architecture):
+    own, layer = ({field.name for field in dataclasses.fields(kind)} for kind in (Weights, LayerWeights))
+    assert {row.field for row in architecture.parameters} <= own - {"layers"}
+    assert {row.field for row in architecture.layer_parameters} <= layer
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every stage of the forward pass against transformers' BertModel, run beside it."""
+"""Every stage of every architecture's forward pass against transformers, run beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import architectures
 import exact
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ from minigte import Embedder
 from minigte.backend import load_backend
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.weights import load_weights
-from minigte.models import bert
+from minigte.models.spec import HIDDEN_ACTS
+from minigte.models.weights import Weights
 from minigte.reference import ops
 from minigte.tokenizing.packing import pack
 
@@ -30,40 +32,20 @@ Float32 = npt.NDArray[np.float32]
 backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)
 
 
-def random_config(seed: int) -> bert.Config:
-    """A small config in which every field is drawn."""
-    rng = np.random.default_rng(seed)
-
-    def draw(*choices: Any) -> Any:
-        return choices[rng.integers(len(choices))]
-
-    heads = draw(1, 2, 3, 4, 5, 7)
-    return bert.Config(
-        vocab_size=draw(5, 31, 64, 101, 257),
-        hidden_size=heads * draw(4, 5, 6, 8, 13, 16, 32),
-        num_hidden_layers=draw(1, 2, 3, 4),
-        num_attention_heads=heads,
-        intermediate_size=draw(1, 3, 16, 37, 64, 129),
-        max_position_embeddings=draw(1, 2, 7, 16, 40, 130),
-        type_vocab_size=draw(1, 2, 3),
-        layer_norm_eps=draw(1e-12, 1e-7, 1e-5, 1e-3, 0.1, 2.0),
-        hidden_act=draw(*sorted(set(bert.HIDDEN_ACTS.values()))),
-    )
+SEEDS = 24  # random configs of each architecture
 
 
-RANDOM_CONFIGS = [random_config(seed) for seed in range(48)]
-
-
-def random_ids(config: bert.Config, seed: int) -> list[list[int]]:
+def random_ids(config: Any, seed: int) -> list[list[int]]:
     """Texts as long as the model reads, of one token, and of lengths between, two of them equal."""
     rng = np.random.default_rng(seed)
-    longest = config.max_position_embeddings
+    spec = tiny.architecture(config).spec(config)
+    longest = min(spec.max_tokens, 130)
     lengths = [longest, 1, longest, *rng.integers(1, longest + 1, size=4)]
-    return [rng.integers(config.vocab_size, size=length).tolist() for length in lengths]
+    return [rng.integers(spec.vocab_size, size=length).tolist() for length in lengths]
 
 
 def assert_traces_equal(
-    comparison: str, config: bert.Config, weights: bert.Weights, model: Any, texts: Sequence[Sequence[int]]
+    comparison: str, config: Any, weights: Weights, model: Any, texts: Sequence[Sequence[int]]
 ) -> None:
     """Compare every stage of every text, alone."""
     for text in texts:
@@ -76,13 +58,13 @@ def assert_traces_equal(
 def assert_packed_equal(
     comparison: str,
     config: ModelConfig,
-    weights: bert.Weights,
+    weights: Weights,
     backend: str,
     model: Any,
     texts: Sequence[Sequence[int]],
 ) -> None:
     """Compare the last hidden state of texts packed together with what transformers gives for each alone."""
-    last = f"encoder.layer.{config.encoder.num_hidden_layers - 1}.output.LayerNorm"
+    last = exact.last_stage(config.encoder)
     loaded = load_backend(backend, config, weights, dtype="float32")
     seen = []
     for batch, hidden in loaded.last_hidden_states(pack(texts, max_texts=8, max_tokens=100)):
@@ -93,12 +75,12 @@ def assert_packed_equal(
     assert sorted(seen) == list(range(len(texts)))
 
 
-def save(folder: Path, fields: bert.Config, seed: int, kind: str, **options: Any) -> Path:
+def save(folder: Path, config: Any, seed: int, kind: str | None = None, **options: Any) -> Path:
     """Have transformers save a model of the named class, whose encoder holds ``tiny.tensors``."""
-    config = transformers.BertConfig(**vars(fields))
-    model = getattr(transformers, kind)(config)
-    encoder = model if kind == "BertModel" else model.bert
-    arrays = {name: torch.from_numpy(array) for name, array in tiny.tensors(fields, seed).items()}
+    encoder_kind = oracle.CLASSES[tiny.architecture(config).name][1]
+    model = getattr(transformers, kind or encoder_kind)(oracle.make_config(config))
+    encoder = model if kind is None else getattr(model, model.base_model_prefix)
+    arrays = {name: torch.from_numpy(array) for name, array in tiny.tensors(config, seed).items()}
     missing, unexpected = encoder.load_state_dict(arrays, strict=False)
     assert not unexpected
     assert all(name.startswith("pooler.") for name in missing)
@@ -106,78 +88,86 @@ def save(folder: Path, fields: bert.Config, seed: int, kind: str, **options: Any
     return folder
 
 
-@pytest.mark.parametrize("hidden_act", bert.HIDDEN_ACTS)
+@pytest.mark.parametrize("hidden_act", HIDDEN_ACTS)
 def test_activations_by_any_of_their_names(hidden_act: str) -> None:
     x = np.linspace(-30, 30, 6001, dtype=np.float32)
     want = transformers.activations.ACT2FN[hidden_act](torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(ops.ACTIVATIONS[bert.HIDDEN_ACTS[hidden_act]](x), want, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(ops.ACTIVATIONS[HIDDEN_ACTS[hidden_act]](x), want, rtol=1e-6, atol=1e-6)
 
 
-def test_the_random_configs_change_every_field() -> None:
-    for field in dataclasses.fields(bert.Config):
-        assert len({getattr(config, field.name) for config in RANDOM_CONFIGS}) >= 3, field.name
-    assert {config.hidden_act for config in RANDOM_CONFIGS} == set(bert.HIDDEN_ACTS.values())
-    assert any(config.hidden_size % 16 for config in RANDOM_CONFIGS)
-    assert any(config.num_hidden_layers == 1 for config in RANDOM_CONFIGS)
-    assert any(config.head_size == 4 for config in RANDOM_CONFIGS)
-    assert any(config.type_vocab_size == 1 for config in RANDOM_CONFIGS)
-    assert any(config.max_position_embeddings == 1 for config in RANDOM_CONFIGS)
-    assert any(config.layer_norm_eps >= 0.1 for config in RANDOM_CONFIGS)
+each_architecture = pytest.mark.parametrize("name", architectures.CASES)
 
 
-@pytest.mark.parametrize("seed", range(len(RANDOM_CONFIGS)))
-def test_random_configs(tmp_path: Path, seed: int) -> None:
-    fields = RANDOM_CONFIGS[seed]
-    folder = save(tmp_path, fields, seed, "BertModel")
+@each_architecture
+def test_the_random_configs_change_every_field(name: str) -> None:
+    configs = [architectures.random_config(name, seed) for seed in range(SEEDS)]
+    for field in dataclasses.fields(configs[0]):
+        values = {getattr(config, field.name) for config in configs}
+        assert len(values) >= (2 if field.type == "bool" else 3), field.name
+    specs = [tiny.architecture(config).spec(config) for config in configs]
+    assert any(spec.hidden_size % 16 for spec in specs)
+    assert any(spec.num_hidden_layers == 1 for spec in specs)
+    assert any(spec.head_size == 4 for spec in specs)
+    assert any(spec.norm_eps >= 0.1 for spec in specs)
+
+
+@each_architecture
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_random_configs(tmp_path: Path, name: str, seed: int) -> None:
+    fields = architectures.random_config(name, seed)
+    folder = save(tmp_path, fields, seed)
     config = read_config(folder)
     assert config.encoder == fields
     weights = load_weights(folder, config)
     model = oracle.load(folder)
     texts = random_ids(fields, seed)
-    assert_traces_equal("parity random configs", fields, weights, model, texts)
+    assert_traces_equal(f"parity random {name}", fields, weights, model, texts)
     for backend in exact.COMPUTING_BACKENDS:
-        assert_packed_equal("parity random configs", config, weights, backend, model, texts)
+        assert_packed_equal(f"parity random {name}", config, weights, backend, model, texts)
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(bert.Config)])
-def test_one_field_changed_alone(tmp_path: Path, field: str) -> None:
-    changed = {
-        "vocab_size": 333,
-        "hidden_size": 35,
-        "num_hidden_layers": 5,
-        "num_attention_heads": 2,
-        "intermediate_size": 111,
-        "max_position_embeddings": 77,
-        "type_vocab_size": 1,
-        "layer_norm_eps": 0.5,
-        "hidden_act": "relu",
-    }[field]
-    assert changed != getattr(tiny.CONFIG, field)
-    fields = tiny.config(**{field: changed})
-    folder = save(tmp_path, fields, 0, "BertModel")
+@pytest.mark.parametrize(
+    ("name", "field"), [(name, field) for name, case in architectures.CASES.items() for field in case.changed]
+)
+def test_one_field_changed_alone(tmp_path: Path, name: str, field: str) -> None:
+    case = architectures.CASES[name]
+    assert case.changed[field] != getattr(case.config, field)
+    fields = dataclasses.replace(case.config, **{field: case.changed[field]})
+    folder = save(tmp_path, fields, 0)
     config = read_config(folder)
+    assert config.encoder == fields
     weights = load_weights(folder, config)
     texts = random_ids(fields, 0)
-    assert_traces_equal("parity one field changed", fields, weights, oracle.load(folder), texts)
+    assert_traces_equal(f"parity {name}, one field changed", fields, weights, oracle.load(folder), texts)
+
+
+@each_architecture
+def test_every_field_is_changed(name: str) -> None:
+    case = architectures.CASES[name]
+    assert set(case.changed) == {field.name for field in dataclasses.fields(case.config)}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "BertForPreTraining"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name, case in architectures.CASES.items() for kind in (None, *case.heads)],
+)
 @pytest.mark.parametrize("options", [{}, {"max_shard_size": "10KB"}], ids=["one file", "shards"])
 def test_every_form_in_which_transformers_saves(
-    tmp_path: Path, kind: str, dtype: torch.dtype, options: dict[str, Any]
+    tmp_path: Path, name: str, kind: str | None, dtype: torch.dtype, options: dict[str, Any]
 ) -> None:
-    folder = save(tmp_path, tiny.CONFIG, 3, kind, dtype=dtype, **options)
+    fields = architectures.CASES[name].config
+    folder = save(tmp_path, fields, 3, kind, dtype=dtype, **options)
     assert (folder / "model.safetensors.index.json").exists() == bool(options)
     config = read_config(folder)
     weights = load_weights(folder, config)
     model = oracle.load(folder)
     want = oracle.tensors(model)
-    for name, array in exact.named(weights).items():
-        np.testing.assert_array_equal(array, want.pop(name), err_msg=name)
+    for tensor, array in exact.named(fields, weights).items():
+        np.testing.assert_array_equal(array, want.pop(tensor), err_msg=tensor)
     assert not want
-    texts = random_ids(tiny.CONFIG, 3)
-    assert_traces_equal("parity saved forms", tiny.CONFIG, weights, model, texts)
+    texts = random_ids(fields, 3)
+    assert_traces_equal(f"parity saved {name}", fields, weights, model, texts)
 
 
 class OnnxInputs(torch.nn.Module):
@@ -194,13 +184,13 @@ class OnnxInputs(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("place", ["model.onnx", "onnx/model.onnx"])
 def test_onnx_export(tmp_path: Path, place: str) -> None:
-    model = oracle.build(vars(tiny.CONFIG), tiny.tensors())
+    model = oracle.build(tiny.CONFIG, tiny.tensors())
     tiny.write_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     torch.onnx.export(OnnxInputs(model), (torch.tensor([[1, 2, 3]]),), path, dynamo=False)
-    loaded = exact.named(load_weights(tmp_path, read_config(tmp_path)))
+    loaded = exact.named(tiny.CONFIG, load_weights(tmp_path, read_config(tmp_path)))
     assert {name: array.tobytes() for name, array in loaded.items()} == {
         name: array.tobytes() for name, array in tiny.tensors().items()
     }

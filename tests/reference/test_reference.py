@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from nasty import NASTY
 
 from minigte import Embedder
+from minigte.models.bert import spec
+from minigte.models.weights import ABSENT
 from minigte.reference import bert, ops, packed
 from minigte.tokenizing.packing import pack
 from minigte.vectors.pooling import POOLING_MODES, normalize, pool
@@ -57,7 +59,7 @@ def test_linear(rows: int, inputs: int, outputs: int, with_bias: bool) -> None:
     x, weight, bias = random(rows, inputs), random(outputs, inputs, seed=1), random(outputs, seed=2)
     want = x.astype(float) @ weight.T.astype(float) + with_bias * bias.astype(float)
     magnitude = np.abs(x) @ np.abs(weight.T).astype(float) + np.abs(bias)
-    got = ops.linear(x, weight, bias if with_bias else None)
+    got = ops.linear(x, weight, bias if with_bias else ABSENT)
     assert_within(got, want, EPS * math.sqrt(inputs) * magnitude)
 
 
@@ -97,8 +99,8 @@ def test_softmax_of_huge_and_of_equal_scores() -> None:
     np.testing.assert_array_equal(ops.softmax(scores), want)
 
 
-@pytest.mark.parametrize("bias", [None, random(1, 3, 7, 7, seed=9), random(7, 7, seed=9)])
-def test_attention(bias: Float32 | None) -> None:
+@pytest.mark.parametrize("bias", [ABSENT, random(1, 3, 7, 7, seed=9), random(7, 7, seed=9)])
+def test_attention(bias: Float32) -> None:
     query, key, value = (random(2, 3, 7, 5, seed=seed) for seed in range(3))  # R texts, H heads, T, K
     scores = ops.attention_scores(query, key, 0.3, bias)
     probs = ops.softmax(scores)
@@ -108,7 +110,7 @@ def test_attention(bias: Float32 | None) -> None:
     for r, h in np.ndindex(2, 3):
         for i in range(7):
             want_scores = 0.3 * (key[r, h].astype(float) @ query[r, h, i].astype(float))
-            if bias is not None:
+            if bias.size:
                 want_scores += np.broadcast_to(bias, (2, 3, 7, 7))[r, h, i]
             assert_within(scores[r, h, i], want_scores, 2e-6)
             weights = np.exp(want_scores) / np.exp(want_scores).sum()
@@ -275,7 +277,9 @@ def test_no_float64_in_the_whole_pass(hidden_act: str) -> None:
     assert hidden.dtype == np.float32
     assert set(seen.values()) == {np.dtype(np.float32)}
     assert len(seen) == 5 + 14 * config.num_hidden_layers
-    assert {a.dtype for a in vars(packed.Scratch.allocate(config, 4)).values()} == {np.dtype(np.float32)}
+    assert {a.dtype for a in vars(packed.Scratch.allocate(spec(config), 4)).values()} == {
+        np.dtype(np.float32)
+    }
 
 
 # The pass, and how texts are put together for it
@@ -283,9 +287,9 @@ def test_no_float64_in_the_whole_pass(hidden_act: str) -> None:
 
 def test_a_pass_changes_no_weight() -> None:
     weights = tiny.weights()
-    before = exact.tensors_sha256(exact.named(weights))
+    before = exact.tensors_sha256(exact.named(tiny.CONFIG, weights))
     bert.forward(tiny.CONFIG, weights, np.array([2, 7, 3]), np.array([0, 3]))
-    assert exact.tensors_sha256(exact.named(weights)) == before
+    assert exact.tensors_sha256(exact.named(tiny.CONFIG, weights)) == before
 
 
 ids_of_a_text = st.lists(st.integers(0, len(tiny.VOCABULARY) - 1), min_size=1, max_size=12)
@@ -301,17 +305,36 @@ def test_a_packed_text_has_the_hidden_states_it_has_alone(texts: list[list[int]]
         assert exact.difference(rows, alone) <= 2e-6
 
 
-@given(lengths=st.lists(st.integers(1, 9), max_size=30), max_tokens=st.integers(1, 40))
+@given(lengths=st.lists(st.integers(0, 9), max_size=30), max_tokens=st.integers(1, 40))
 def test_equal_lengths(lengths: list[int], max_tokens: int) -> None:
     offsets = np.cumsum([0, *lengths])
-    runs = list(packed.equal_lengths(offsets, max_tokens))
-    covered = [length for start, stop, length in runs for _ in range((stop - start) // length)]
-    assert covered == lengths, "every text once, in order, with its own length"
-    assert [start for start, _, _ in runs] == [0, *(stop for _, stop, _ in runs)][: len(runs)]
-    assert all(stop - start == length or stop - start <= max_tokens for start, stop, length in runs)
-    for (a, b, length), (_, d, next_length) in itertools.pairwise(runs):
-        full = b - a + length > max_tokens
-        assert length != next_length or full, f"the run that ends at {b} could go on to {d}"
+    runs = list(packed.equal_lengths(offsets, 2, max_tokens))
+    covered = [(run.keys.stop - run.keys.start) // run.texts for run in runs for _ in range(run.texts)]
+    assert covered == [length for length in lengths if length], "every text once, in order, with its length"
+    assert all(run.queries == run.keys for run in runs)
+    places = [place for run in runs for place in (run.keys.start, run.keys.stop)]
+    assert places == sorted(places)
+    assert all(run.texts == 1 or run.keys.stop - run.keys.start <= max_tokens for run in runs)
+    for run, following in itertools.pairwise(runs):
+        length, rows = (run.keys.stop - run.keys.start) // run.texts, run.keys
+        full = rows.stop - rows.start + length > max_tokens
+        other = (following.keys.stop - following.keys.start) // following.texts != length
+        assert other or full or 0 in lengths, f"the run that ends at {rows.stop} could go on"
+
+
+@pytest.mark.parametrize("most", [1, 40, 130, 10_000])
+def test_a_long_text_comes_in_parts(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory grows with its length then, and no number changes but by the order of sums."""
+    monkeypatch.setattr(packed, "MAX_SCORES", most)
+    config = tiny.config(max_position_embeddings=64)
+    weights, ids = tiny.weights(config), np.arange(41) % config.vocab_size
+    runs = list(packed.equal_lengths(np.array([0, 41]), 2))
+    assert len(runs) == -(-41 // max(1, most // 82)) if most < 10_000 else len(runs) == 1
+    distances = np.concatenate([run.distances for run in runs])
+    np.testing.assert_array_equal(distances, np.arange(41) - np.arange(41)[:, None])
+    got = exact.trace(config, weights, ids)
+    monkeypatch.undo()
+    exact.assert_stages_equal("a text in parts", got, exact.trace(config, weights, ids))
 
 
 @given(

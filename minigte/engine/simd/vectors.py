@@ -193,15 +193,16 @@ def splat(typingctx, a):
 
 
 @intrinsic
-def first_lanes(typingctx, a, count, fill):
-    """a in the first ``count`` lanes, ``fill`` in the others."""
+def lanes_between(typingctx, a, first, last, fill):
+    """a in the lanes from ``first`` up to, not with, ``last``; ``fill`` in the others."""
 
     def codegen(context, builder, sig, args):
-        limit = in_every_lane(builder, builder.trunc(args[1], I32))
-        inside = builder.icmp_signed("<", ir.Constant(INTS, list(range(LANES))), limit)
-        return builder.select(inside, args[0], _floats(context, builder, args[2], sig.args[2]))
+        lane = ir.Constant(INTS, list(range(LANES)))
+        first, last = (in_every_lane(builder, builder.trunc(limit, I32)) for limit in args[1:3])
+        inside = builder.and_(builder.icmp_signed(">=", lane, first), builder.icmp_signed("<", lane, last))
+        return builder.select(inside, args[0], _floats(context, builder, args[3], sig.args[3]))
 
-    return vector(vector, types.int64, types.float32), codegen
+    return vector(vector, types.int64, types.int64, types.float32), codegen
 
 
 def _reduce(emit):

@@ -1,0 +1,189 @@
+"""What the tests know of each architecture: a tiny config, other values of its fields, random configs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tiny
+
+from minigte.models import distilbert, mpnet, roberta
+from minigte.models.spec import HIDDEN_ACTS
+
+Draw = Callable[..., Any]
+ACTIVATIONS = sorted(set(HIDDEN_ACTS.values()))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One architecture for the tests."""
+
+    config: Any  # of a tiny model, whose vocabulary is tiny.VOCABULARY
+    changed: dict[str, Any]  # another value for every field of it
+    draw: Callable[[Draw], dict[str, Any]]  # the fields of a random config
+    heads: tuple[str, ...]  # transformers' classes that keep the encoder below the architecture's prefix
+    golden: dict[str, dict[str, Any]]  # golden file -> the fields changed for it
+
+
+def transformer_sizes(draw: Draw) -> dict[str, Any]:
+    """Sizes that BERT's relatives have under the same names."""
+    heads = draw(1, 2, 3, 4, 5, 7)
+    return {
+        "vocab_size": draw(5, 31, 64, 101, 257),
+        "hidden_size": heads * draw(4, 5, 6, 8, 13, 16, 32),
+        "num_hidden_layers": draw(1, 2, 3, 4),
+        "num_attention_heads": heads,
+        "intermediate_size": draw(1, 3, 16, 37, 64, 129),
+        "layer_norm_eps": draw(1e-12, 1e-7, 1e-5, 1e-3, 0.1, 2.0),
+        "hidden_act": draw(*ACTIVATIONS),
+    }
+
+
+def draw_bert(draw: Draw) -> dict[str, Any]:
+    return {
+        **transformer_sizes(draw),
+        "max_position_embeddings": draw(1, 2, 7, 16, 40, 130),
+        "type_vocab_size": draw(1, 2, 3),
+    }
+
+
+def draw_distilbert(draw: Draw) -> dict[str, Any]:
+    heads = draw(1, 2, 3, 4, 5, 7)
+    return {
+        "vocab_size": draw(5, 31, 64, 101, 257),
+        "dim": heads * draw(4, 5, 6, 8, 13, 16, 32),
+        "n_layers": draw(1, 2, 3, 4),
+        "n_heads": heads,
+        "hidden_dim": draw(1, 3, 16, 37, 64, 129),
+        "max_position_embeddings": draw(1, 2, 7, 16, 40, 130),
+        "activation": draw(*ACTIVATIONS),
+    }
+
+
+def draw_roberta(draw: Draw) -> dict[str, Any]:
+    return {
+        **draw_bert(draw),
+        "max_position_embeddings": draw(6, 7, 18, 42, 135),
+        "pad_token_id": draw(1, 2, 4),
+    }
+
+
+def draw_mpnet(draw: Draw) -> dict[str, Any]:
+    return {
+        **transformer_sizes(draw),
+        "max_position_embeddings": draw(3, 4, 9, 18, 40, 170),
+        "relative_attention_num_buckets": draw(32, 33, 40),
+    }
+
+
+SIZES = {
+    "vocab_size": 333,
+    "hidden_size": 35,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 2,
+    "intermediate_size": 111,
+    "max_position_embeddings": 77,
+    "layer_norm_eps": 0.5,
+    "hidden_act": "relu",
+}
+
+CASES = {
+    "bert": Case(
+        tiny.CONFIG,
+        {**SIZES, "type_vocab_size": 1},
+        draw_bert,
+        ("BertForMaskedLM", "BertForPreTraining"),
+        # One tiny model per activation, each with other sizes and another eps.
+        {
+            "tiny-gelu": {},
+            "tiny-gelu-new": {
+                "hidden_act": "gelu_new",
+                "hidden_size": 18,
+                "num_attention_heads": 3,
+                "intermediate_size": 50,
+                "layer_norm_eps": 1e-3,
+            },
+            "tiny-silu": {"hidden_act": "silu", "num_hidden_layers": 1, "intermediate_size": 9},
+            "tiny-relu": {
+                "hidden_act": "relu",
+                "num_attention_heads": 1,
+                "num_hidden_layers": 1,
+                "type_vocab_size": 1,
+                "layer_norm_eps": 0.1,
+            },
+        },
+    ),
+    "distilbert": Case(
+        distilbert.Config(
+            vocab_size=len(tiny.VOCABULARY),
+            dim=20,
+            n_layers=2,
+            n_heads=5,
+            hidden_dim=28,
+            max_position_embeddings=32,
+        ),
+        {
+            "vocab_size": 333,
+            "dim": 35,
+            "n_layers": 5,
+            "n_heads": 2,
+            "hidden_dim": 111,
+            "max_position_embeddings": 77,
+            "activation": "relu",
+        },
+        draw_distilbert,
+        ("DistilBertForMaskedLM",),
+        {"tiny-distilbert": {}},
+    ),
+    "mpnet": Case(
+        mpnet.Config(
+            vocab_size=len(tiny.VOCABULARY),
+            hidden_size=20,
+            num_hidden_layers=2,
+            num_attention_heads=5,
+            intermediate_size=28,
+            max_position_embeddings=50,
+        ),
+        {**SIZES, "relative_attention_num_buckets": 41},
+        draw_mpnet,
+        ("MPNetForMaskedLM",),
+        {"tiny-mpnet": {"layer_norm_eps": 1e-5}},
+    ),
+    "roberta": Case(
+        roberta.Config(
+            vocab_size=len(tiny.VOCABULARY),
+            hidden_size=20,
+            num_hidden_layers=2,
+            num_attention_heads=5,
+            intermediate_size=28,
+            max_position_embeddings=34,
+        ),
+        {**SIZES, "type_vocab_size": 1, "pad_token_id": 3},
+        draw_roberta,
+        ("RobertaForMaskedLM", "XLMRobertaForMaskedLM"),
+        {"tiny-roberta": {"layer_norm_eps": 1e-5, "type_vocab_size": 1}},
+    ),
+}
+
+
+def random_config(name: str, seed: int) -> Any:
+    """A small config of an architecture in which every field is drawn."""
+    rng = np.random.default_rng(seed)
+
+    def draw(*choices: Any) -> Any:
+        return choices[rng.integers(len(choices))]
+
+    case = CASES[name]
+    return type(case.config)(**case.draw(draw))
+
+
+def golden_configs() -> dict[str, Any]:
+    """Golden file -> the config of its model."""
+    return {
+        file: dataclasses.replace(case.config, **fields)
+        for case in CASES.values()
+        for file, fields in case.golden.items()
+    }
