@@ -64,11 +64,6 @@ class Engine:
         self.threads = usable_cores() if threads is None else threads
         self._spec = spec
         self._kernels = kernels
-        if len(weights.position_embeddings) < spec.position_rows and weights.position_embeddings.size:
-            raise InputError(
-                f"there are {len(weights.position_embeddings)} position embeddings; "
-                f"texts of {spec.max_tokens} tokens need {spec.position_rows}"
-            )
         kernels.prepare(dtype)
         self._model: PackedModel = pack_model(spec, weights, dtype, kernels.level)
         self._distance_embeddings = weights.distance_embeddings
@@ -152,11 +147,14 @@ class Engine:
         if offsets[0] != 0 or offsets[-1] != len(input_ids) or (lengths < 0).any():
             raise InputError("offsets must rise from 0 to the number of input_ids")
         longest = int(lengths.max(initial=0))
-        if longest > self._spec.max_tokens:
-            raise InputError(f"a text has {longest} tokens; the model reads at most {self._spec.max_tokens}")
+        most = self._spec.max_tokens
+        if len(self._model.position_embeddings):
+            most = min(most, len(self._model.position_embeddings) - self._spec.first_position)
+        if longest > most:
+            raise InputError(f"a text has {longest} tokens; the model reads at most {most}")
         for name, ids, rows in (
             ("input_ids", input_ids, len(self._model.word_embeddings)),
-            ("token_type_ids", token_type_ids, max(1, self._spec.type_vocab_size)),
+            ("token_type_ids", token_type_ids, max(1, len(self._model.token_type_embeddings))),
         ):
             if len(ids) != len(input_ids):
                 raise InputError(f"there are {len(ids)} {name} for {len(input_ids)} input_ids")

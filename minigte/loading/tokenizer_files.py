@@ -68,7 +68,7 @@ def read_tokenizer_config(folder: Path, tokenizer_class: str, *, chat_template: 
         do_lower_case=_boolean(path, settings, "do_lower_case", True),
         strip_accents=_boolean(path, settings, "strip_accents", None),
         tokenize_chinese_chars=_boolean(path, settings, "tokenize_chinese_chars", True),
-        add_prefix_space=bool(settings.get("add_prefix_space", True)),
+        add_prefix_space=_prefix_space(settings),
         model_max_length=_model_max_length(path, settings),
         truncation_side=_side(path, settings, "truncation_side"),
         padding_side=_side(path, settings, "padding_side"),
@@ -153,6 +153,10 @@ def _boolean(path: Path, settings: Mapping[str, Any], key: str, default: bool | 
     if not isinstance(value, bool) and not (value is default is None):
         raise ConfigError(f"{path}: {key} must be true or false, not {value!r}")
     return value
+
+
+def _prefix_space(settings: Mapping[str, Any]) -> bool | None:
+    return bool(settings["add_prefix_space"]) if "add_prefix_space" in settings else None
 
 
 def _side(path: Path, settings: Mapping[str, Any], key: str) -> str | None:

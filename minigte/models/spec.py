@@ -51,8 +51,3 @@ class Spec:
     rotary_bases: tuple[float, ...] = ()  # per layer, the base of the angles by which queries and keys turn
     distance_buckets: tuple[int, int] | None = None  # (buckets, largest distance): see distances.bucket
     distance_slopes: tuple[float, ...] = ()  # per head, what a step further away adds to the score
-
-    @property
-    def position_rows(self) -> int:
-        """How many rows of the position table the longest text reaches."""
-        return self.first_position + self.max_tokens

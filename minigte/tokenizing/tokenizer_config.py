@@ -25,7 +25,7 @@ class TokenizerConfig:
     do_lower_case: bool = True
     strip_accents: bool | None = None  # None: as do_lower_case
     tokenize_chinese_chars: bool = True
-    add_prefix_space: bool = True
+    add_prefix_space: bool | None = None  # None: as the class has it
     model_max_length: float | None = None  # tokens; a tokenizer without a limit of its own says 10**30
     truncation_side: str | None = None  # which end of a long text is cut off, "right" or "left"
     padding_side: str | None = None

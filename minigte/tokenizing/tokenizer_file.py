@@ -51,7 +51,7 @@ def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
     ``config.tokenizer_class``, or asks for what minigte does not implement.
     """
     path = folder / "tokenizer.json"
-    with_vocab = not path.exists() and config.tokenizer_class in WORD_PIECE_CLASSES
+    with_vocab = not path.exists() and config.tokenizer_class in (*WORD_PIECE_CLASSES, "MPNetTokenizer")
     if with_vocab and (folder / "vocab.txt").exists():
         path = folder / "vocab.txt"
     check_file(path, TokenizerError, limit=FILE_LIMIT)
@@ -91,16 +91,42 @@ def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
 
 def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
     """transformers' BertTokenizer: BERT's way, the file's vocabulary (models/bert/tokenization_bert.py)."""
-    if not isinstance(stored.model, models.WordPiece):
-        kind = type(stored.model).__name__
-        raise TokenizerError(
-            f"{path} holds a {kind} model, but its tokenizer_class is {config.tokenizer_class}"
-        )
     defaults = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     special_tokens: Tokens = {**defaults, **config.special_tokens}
-    unk, cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("unk", "cls", "sep"))
+    cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("cls", "sep"))
+    tokenizer = _words(path, stored, config, special_tokens)
+    _add_tokens(tokenizer, stored, config, special_tokens)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls}:0 $A:0 {sep}:0",
+        special_tokens=[_with_id(tokenizer, token) for token in (cls, sep)],
+    )
+    return tokenizer
+
+
+def _word_piece_between_s(
+    path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig
+) -> tokenizers.Tokenizer:
+    """transformers' MPNetTokenizer (models/mpnet/tokenization_mpnet.py)."""
+    special_tokens: Tokens = {**S_TOKENS, "unk_token": "[UNK]", **config.special_tokens}
+    for name, token in special_tokens.items():
+        if isinstance(token, str) and name in SPECIAL_TOKENS:
+            special_tokens[name] = AddedToken(token, lstrip=name == "mask_token", rstrip=False)
+    cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("cls", "sep"))
+    tokenizer = _words(path, stored, config, special_tokens)
+    _add_tokens(tokenizer, stored, config, special_tokens)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        _with_id(tokenizer, sep), _with_id(tokenizer, cls), True, False
+    )
+    return tokenizer
+
+
+def _words(
+    path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig, special_tokens: Tokens
+) -> tokenizers.Tokenizer:
+    """WordPiece over words as BERT splits them, without special tokens."""
+    _check_model(path, stored, config, models.WordPiece)
     tokenizer = tokenizers.Tokenizer(stored.model)  # shares the vocabulary, which is what takes the time
-    tokenizer.model.unk_token = unk
+    tokenizer.model.unk_token = _required(path, special_tokens, "unk_token")
     tokenizer.model.continuing_subword_prefix = "##"
     tokenizer.model.max_input_chars_per_word = 100
     tokenizer.normalizer = normalizers.BertNormalizer(
@@ -110,28 +136,35 @@ def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfi
         lowercase=config.do_lower_case,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _bytes(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """transformers' RobertaTokenizer, BPE over bytes (models/roberta/tokenization_roberta.py)."""
+    _check_model(path, stored, config, models.BPE)
+    special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
+    cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("cls", "sep"))
+    tokenizer = tokenizers.Tokenizer(stored.model)
+    tokenizer.model.dropout = tokenizer.model.unk_token = None
+    tokenizer.model.continuing_subword_prefix = tokenizer.model.end_of_word_suffix = ""
+    tokenizer.model.fuse_unk = tokenizer.model.byte_fallback = tokenizer.model.ignore_merges = False
+    prefix_space = bool(config.add_prefix_space)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     _add_tokens(tokenizer, stored, config, special_tokens)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{cls}:0 $A:0 {sep}:0",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
+    tokenizer.post_processor = processors.RobertaProcessing(
+        _with_id(tokenizer, sep), _with_id(tokenizer, cls), True, prefix_space
     )
     return tokenizer
 
 
 def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
     """transformers' XLMRobertaTokenizer (models/xlm_roberta/tokenization_xlm_roberta.py)."""
-    if not isinstance(stored.model, models.Unigram):
-        kind = type(stored.model).__name__
-        raise TokenizerError(
-            f"{path} holds a {kind} model, but its tokenizer_class is {config.tokenizer_class}"
-        )
+    _check_model(path, stored, config, models.Unigram)
     if [token.id for token in stored.model.tokenize("\U0010ffff")] != [3]:
         raise TokenizerError(
             f"{path}: the token of what is unknown must have the id 3 in {config.tokenizer_class}"
         )
-    defaults = {"bos": "<s>", "eos": "</s>", "sep": "</s>", "cls": "<s>", "unk": "<unk>", "pad": "<pad>"}
-    named: Tokens = {f"{name}_token": token for name, token in {**defaults, "mask": "<mask>"}.items()}
-    special_tokens = {**named, **config.special_tokens}
+    special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
     bos, eos = (_required(path, special_tokens, f"{name}_token") for name in ("bos", "eos"))
     tokenizer = tokenizers.Tokenizer(stored.model)
     state = None if stored.normalizer is None else json.loads(stored.normalizer.__getstate__())
@@ -139,14 +172,14 @@ def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) 
     if precompiled:  # the first alone
         charsmap = base64.b64decode(precompiled[0]["precompiled_charsmap"])
         tokenizer.normalizer = normalizers.Precompiled(charsmap)
-    prepend_scheme = "always" if config.add_prefix_space else "never"
+    prepend_scheme = "never" if config.add_prefix_space is False else "always"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("▁", prepend_scheme)]
     )
     _add_tokens(tokenizer, stored, config, special_tokens)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=[bos, "$A", eos],
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (bos, eos)],
+        special_tokens=[_with_id(tokenizer, token) for token in (bos, eos)],
     )
     return tokenizer
 
@@ -159,6 +192,17 @@ def _as_stored(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig
     _add_tokens(stored, stored, config, special_tokens)
     return stored
 
+
+# The special tokens of models that begin a text with <s>.
+S_TOKENS: Tokens = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "cls_token": "<s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+}
 
 WORD_PIECE_CLASSES = (
     "BertTokenizer",
@@ -174,10 +218,22 @@ TOKENIZER_CLASSES: Mapping[
     str, Callable[[Path, tokenizers.Tokenizer, TokenizerConfig], tokenizers.Tokenizer]
 ] = {
     **dict.fromkeys(WORD_PIECE_CLASSES, _word_piece),
+    "MPNetTokenizer": _word_piece_between_s,
     "PreTrainedTokenizer": _as_stored,
     "TokenizersBackend": _as_stored,
+    "RobertaTokenizer": _bytes,
     "XLMRobertaTokenizer": _unigram,
 }
+
+
+def _check_model(
+    path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig, kind: type[models.Model]
+) -> None:
+    if not isinstance(stored.model, kind):
+        raise TokenizerError(
+            f"{path} holds a {type(stored.model).__name__} model, but its tokenizer_class is "
+            f"{config.tokenizer_class}"
+        )
 
 
 def _required(path: Path, special_tokens: Tokens, name: str) -> str:
@@ -187,6 +243,13 @@ def _required(path: Path, special_tokens: Tokens, name: str) -> str:
             f"{path.parent}: the tokenizer's files say that it has no {name}, which it needs"
         )
     return str(token)
+
+
+def _with_id(tokenizer: tokenizers.Tokenizer, token: str) -> tuple[str, int]:
+    """A token that was added, and its id."""
+    number = tokenizer.token_to_id(token)
+    assert number is not None
+    return token, number
 
 
 def _add_tokens(

