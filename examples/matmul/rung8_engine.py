@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.engine.finishes import LINEAR
-from minigte.engine.linear import linear
+from minigte.engine.linear import Rotation, linear
 from minigte.engine.simd import PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import Matrix, pack_matrix
@@ -23,4 +23,5 @@ def pack(b: Float32) -> Matrix:
 def multiply(a, matrix, c):
     """C = A B: (M, K), packed B -> (M, N); ``a`` is a view of an array with TILE_ROWS more rows."""
     scales, scratch = np.empty(0, np.float32), np.empty(TILE_ROWS * PANEL, np.float32)
-    linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, c, 0, scratch)
+    unturned = Rotation(np.empty((0, 2, 0), np.float32), np.empty(0, np.int64), 0)
+    linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, unturned, c, 0, scratch)
