@@ -24,16 +24,17 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.engine import simd
+from minigte.engine.activations import LOG2_E, gelu
 from minigte.engine.attention import attention
 from minigte.engine.finishes import GELU, LINEAR
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear
-from minigte.engine.rows import LOG2_E, convert, gelu, normalize, softmax
+from minigte.engine.rows import convert, normalize, softmax
 from minigte.engine.simd import PANEL, TILE_ROWS, address, load, store, tile
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
-from minigte.runtime import pages
+from minigte.runtime import memory
 
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -62,7 +63,7 @@ UNTURNED = Rotation(np.empty((0, 2, 0), np.float32), np.empty(0, np.int64), 1)
 
 def zeros(dtype: npt.DTypeLike, *shape: int) -> Array:
     """An aligned array of zeros."""
-    return pages.zeros(shape, dtype)
+    return memory.zeros(shape, dtype)
 
 
 @kernel

@@ -28,8 +28,8 @@ import ops
 import texts
 
 from minigte import Embedder
+from minigte.engine.helpers import Helpers, Job
 from minigte.engine.jit import kernel
-from minigte.engine.pool import Helpers, Job
 from minigte.engine.team import barrier, follow, lead
 from minigte.engine.workspace import meeting_point
 

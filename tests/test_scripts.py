@@ -38,12 +38,12 @@ def test_the_kernels_are_verified_and_measured(tmp_path: Path) -> None:
 
 @needs_numba
 def test_the_polynomials_are_those_of_the_engine() -> None:
-    from minigte.engine import rows
+    from minigte.engine import activations
 
     lines = run("tools/fit_polynomials").splitlines()
     for line, letter, count in ((lines[1], "G", 15), (lines[3], "E", 6)):
         fitted = [float(coefficient) for coefficient in line.split(",")]
-        kept = [getattr(rows, f"{letter}{i}") for i in range(count)]
+        kept = [getattr(activations, f"{letter}{i}") for i in range(count)]
         np.testing.assert_allclose(fitted, kept, rtol=0, atol=2e-7)
 
 

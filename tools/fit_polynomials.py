@@ -1,4 +1,4 @@
-"""Fit the polynomials of minigte/engine/rows.py and print them with their errors.
+"""Fit the polynomials of minigte/engine/activations.py and print them with their errors.
 
     python tools/fit_polynomials.py
 

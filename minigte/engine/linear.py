@@ -13,9 +13,9 @@ from numba.core import types
 from numba.extending import overload
 
 from minigte.arrays import Float32, Int64
+from minigte.engine.activations import activate
 from minigte.engine.finishes import GATED, LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel, step
-from minigte.engine.rows import activate
 from minigte.engine.simd import (
     LANES,
     MIDDLE_ROWS,

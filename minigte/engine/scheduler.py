@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from minigte.arrays import Float32, Int64
 from minigte.engine.formats import BYTES
+from minigte.engine.helpers import Helpers, Job
 from minigte.engine.kernels import Begin, Kernels
-from minigte.engine.pool import Helpers, Job
 from minigte.engine.weights import PackedModel, pack_model, read_only, with_reach
 from minigte.engine.workspace import Workspace, allocate, meeting_point
 from minigte.errors import InputError

@@ -20,7 +20,7 @@ from minigte.engine.level import Level
 from minigte.models.distances import bucket, inverse_frequencies
 from minigte.models.spec import Spec
 from minigte.models.weights import LayerWeights, Weights
-from minigte.runtime import pages
+from minigte.runtime import memory
 
 
 class Matrix(NamedTuple):
@@ -88,10 +88,10 @@ def pack_matrix(
     panels, steps = outputs // level.panel, inputs // form.group
     quantized = dtype == "int8"
     matrix = Matrix(
-        pages.zeros((layers, panels, steps, level.panel, form.group), form.panel),
-        pages.zeros((layers, outputs), np.float32),
-        pages.zeros((layers, outputs if quantized else 0), np.float32),
-        pages.zeros((layers, outputs if quantized else 0), np.int32),
+        memory.zeros((layers, panels, steps, level.panel, form.group), form.panel),
+        memory.zeros((layers, outputs), np.float32),
+        memory.zeros((layers, outputs if quantized else 0), np.float32),
+        memory.zeros((layers, outputs if quantized else 0), np.int32),
     )
     for layer, (weight, bias) in enumerate(parameters):
         values: npt.NDArray[Any] = weight

@@ -11,7 +11,7 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
 from minigte.models.spec import Spec
-from minigte.runtime import pages
+from minigte.runtime import memory
 
 CACHE_LINE = 64  # bytes
 
@@ -58,7 +58,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
 
     def zeros(dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
-        return pages.zeros(shape, dtype)
+        return memory.zeros(shape, dtype)
 
     def pair(
         first: npt.DTypeLike, second: npt.DTypeLike, *shape: int

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from minigte.errors import DownloadError, MinigteError, ModelNotFoundError
-from minigte.loading.deciding_files import deciding_files
 from minigte.loading.hashes import check_sha256
 from minigte.loading.known_models import KnownModel, find_known
+from minigte.loading.required_files import required_files
 
 DEFAULT_MODEL = "thenlper/gte-small"
 
@@ -255,7 +255,7 @@ def _missing(repository: str, snapshot: Path, cache_folder: str | os.PathLike[st
     """
     import huggingface_hub
 
-    absent = [name for name in deciding_files(snapshot) if not (snapshot / name).exists()]
+    absent = [name for name in required_files(snapshot) if not (snapshot / name).exists()]
     options: dict[str, Any] = {"cache_dir": _cache_dir(cache_folder), "revision": snapshot.name}
     with contextlib.suppress(Exception):  # no list is kept, or by no version as old as this
         listed = {file.path for file in huggingface_hub.get_cached_repo_tree(repository, **options)}

@@ -22,7 +22,7 @@ from minigte.loading.safetensors_files import read_safetensors, read_shards
 from minigte.loading.stored_tensors import StoredTensor
 from minigte.models.architecture import Architecture
 from minigte.models.weights import LayerWeights, Weights
-from minigte.runtime.pages import zeros
+from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
 
 SAFETENSORS = "model.safetensors"

@@ -10,33 +10,23 @@ from hypothesis import strategies as st
 from random_models import DTYPES
 
 from minigte.engine import simd
+from minigte.engine.activations import LOG2_E, activate, exp2, gelu, gelu_new, silu
 from minigte.engine.attention import attention
 from minigte.engine.finishes import ACTIVATIONS, GATED, GELU_10, LINEAR, RELU, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear
-from minigte.engine.rows import (
-    LOG2_E,
-    activate,
-    convert,
-    exp2,
-    gelu,
-    gelu_new,
-    normalize,
-    quantize,
-    silu,
-    softmax,
-)
+from minigte.engine.rows import convert, normalize, quantize, softmax
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
-from minigte.runtime import pages
+from minigte.runtime import memory
 
 PAD = max(TILE_ROWS, LANES)
 
 
 def zeros(dtype: type, *shape: int) -> np.ndarray:
-    return pages.zeros(shape, dtype)
+    return memory.zeros(shape, dtype)
 
 
 UNTURNED = Rotation(zeros(np.float32, 1, 2, LANES), zeros(np.int64, 1), 1)

@@ -14,7 +14,7 @@ from minigte.runtime.reading import read_json
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
-def deciding_files(folder: Path) -> Iterator[str]:
+def required_files(folder: Path) -> Iterator[str]:
     """The paths below a model folder whose absence could change a vector, as far as what is there tells."""
     yield "modules.json"
     transformer = ""

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import tiny
 
-from minigte.runtime import pages
+from minigte.runtime import memory
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int8])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (7, 5), (pages.LARGE // 4,), (2, pages.LARGE)])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (7, 5), (memory.LARGE // 4,), (2, memory.LARGE)])
 def test_zeros(shape: tuple[int, ...], dtype: type) -> None:
-    array = pages.zeros(shape, dtype)
+    array = memory.zeros(shape, dtype)
     assert array.shape == shape
     assert array.dtype == dtype
     assert array.flags.c_contiguous
     assert array.flags.writeable
-    assert array.size == 0 or array.ctypes.data % pages.CACHE_LINE == 0
+    assert array.size == 0 or array.ctypes.data % memory.CACHE_LINE == 0
     assert not array.any()
     array[...] = 1
     assert array.all()
@@ -30,7 +30,7 @@ def test_zeros(shape: tuple[int, ...], dtype: type) -> None:
 
 def test_more_than_there_is() -> None:
     with pytest.raises(MemoryError, match="bytes"):
-        pages.zeros((1 << 60,), np.int8)
+        memory.zeros((1 << 60,), np.int8)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux alone says what is resident")
