@@ -28,6 +28,13 @@ def store_at(builder: Any, where: Any, value: Any, align: int) -> None:
     builder.store(value, builder.inttoptr(where, value.type.as_pointer())).align = align
 
 
+def prefetch_at(builder: Any, where: Any) -> None:
+    """Ask for the cache line of an address, into the second cache; any address may be asked for."""
+    pointer = I8.as_pointer()
+    function = function_named(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, I32, I32, I32])
+    builder.call(function, [builder.inttoptr(where, pointer), I32(0), I32(2), I32(1)])
+
+
 def in_every_lane(builder: Any, scalar: Any) -> Any:
     """The scalar in every lane."""
     undefined = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
