@@ -42,7 +42,7 @@ Array = npt.NDArray[Any]
 DTYPES = ("float32", "bfloat16", "int8")
 ROUNDS = 15
 SECONDS = 0.02  # of one measurement
-PAD = max(TILE_ROWS, simd.LANES)
+PAD = LEVEL.pad_rows
 
 
 class Case(NamedTuple):
@@ -70,7 +70,17 @@ def zeros(dtype: npt.DTypeLike, *shape: int) -> Array:
 def repeat_tile(times, panels, a, c):
     """The micro-kernel alone."""
     for _ in range(times):
-        tile(panels, address(a), a.strides[0], address(panels), 0, panels.shape[0], address(c), c.strides[0])
+        tile(
+            panels,
+            TILE_ROWS,
+            address(a),
+            a.strides[0],
+            address(panels),
+            0,
+            panels.shape[0],
+            address(c),
+            c.strides[0],
+        )
 
 
 @kernel

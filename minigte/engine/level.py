@@ -45,8 +45,8 @@ class Level(NamedTuple):
 
     @property
     def pad_rows(self) -> int:
-        """How many rows after the last one edge tiles read, and ignore."""
-        return max(self.tile_rows, self.lanes)
+        """How many rows after the last one are read, and ignored, when keys are turned into panels."""
+        return self.lanes
 
     def padded(self, size: int) -> int:
         """``size`` rounded up to whole panels: the width of every array that a product reads or writes."""

@@ -18,10 +18,8 @@ from minigte.engine.finishes import GATED, LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel, step
 from minigte.engine.simd import (
     LANES,
-    MIDDLE_ROWS,
     PANEL,
     PANEL_BYTES,
-    SMALL_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
     address,
@@ -30,8 +28,6 @@ from minigte.engine.simd import (
     load_float,
     store_as,
     tile,
-    tile_middle,
-    tile_small,
 )
 
 # Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
@@ -41,18 +37,9 @@ CHUNK_STEPS = 384
 
 @kernel
 def multiply(like, height, a, a_stride, b, steps, c, c_stride):
-    """C = A B for ``height`` <= TILE_ROWS rows of A and one panel B, by address; ``like`` is of B's type.
-
-    The smallest tile that holds the rows is computed in full, so A and C must have that many rows in memory.
-    """
+    """C = A B for ``height`` <= TILE_ROWS rows of A and one panel B, by address; ``like`` is of B's type."""
     for first in range(0, steps, CHUNK_STEPS):
-        last = min(steps, first + CHUNK_STEPS)
-        if height > MIDDLE_ROWS:
-            tile(like, a, a_stride, b, first, last, c, c_stride)
-        elif height > SMALL_ROWS:
-            tile_middle(like, a, a_stride, b, first, last, c, c_stride)
-        else:
-            tile_small(like, a, a_stride, b, first, last, c, c_stride)
+        tile(like, height, a, a_stride, b, first, min(steps, first + CHUNK_STEPS), c, c_stride)
 
 
 def _dequantize(like, total, offset, scale, row_scale):
@@ -83,8 +70,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
 
     a is what ``rows.convert`` makes, scales (M,) its scales (int8). ``finish`` is one of ``finishes``:
     LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
-    half as many outputs; ``start`` is the column of ``out`` where the outputs begin. M must be the rows of a
-    view into an array with TILE_ROWS more.
+    half as many outputs; ``start`` is the column of ``out`` where the outputs begin.
     """
     height, steps = a.shape[0], matrix.panels.shape[2]
     panel_bytes = matrix.panels.strides[1]

@@ -19,8 +19,8 @@ CACHE_LINE = 64  # bytes
 class Workspace(NamedTuple):
     """The arrays one pass writes to; an array and its ``_input``, what a product reads of it, may be one.
 
-    All have ``Level.pad_rows`` more rows than are used. M is ``Level.block_rows``, R ``Level.tile_rows``, T
-    the longest text.
+    Those with N rows have ``Level.pad_rows`` more than are used. M is ``Level.block_rows``, R
+    ``Level.tile_rows``, T the longest text.
     """
 
     positions: Int64  # (N,) each token's place in its text
@@ -53,7 +53,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     """A workspace for passes of at most ``tokens`` tokens by teams of at most ``members``, all zeros."""
     form, padded = format_of(dtype, level), level.padded
     stored, read, attended = form.stored, form.read, form.attended
-    rows, block, length = tokens + level.pad_rows, level.block_rows + level.pad_rows, padded(tokens)
+    rows, block, length = tokens + level.pad_rows, level.block_rows, padded(tokens)
     hidden_width, head_width = padded(spec.hidden_size), padded(spec.head_size)
     context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
 

@@ -22,7 +22,7 @@ from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
 from minigte.runtime import memory
 
-PAD = max(TILE_ROWS, LANES)
+PAD = LEVEL.pad_rows
 
 
 def zeros(dtype: type, *shape: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from minigte.engine.simd.atomics import atomic_add, atomic_load, nap, relax, sleep_on, wake_all
 from minigte.engine.simd.llvm import LANES, PANEL, PANEL_BYTES, VECTOR_BYTES
-from minigte.engine.simd.tiles import MIDDLE_ROWS, SMALL_ROWS, TILE_ROWS, tile, tile_middle, tile_small
+from minigte.engine.simd.tiles import TILE_ROWS, tile
 from minigte.engine.simd.vectors import (
     ROUNDER,
     address,
@@ -31,11 +31,9 @@ from minigte.engine.simd.vectors import (
 
 __all__ = [
     "LANES",
-    "MIDDLE_ROWS",
     "PANEL",
     "PANEL_BYTES",
     "ROUNDER",
-    "SMALL_ROWS",
     "TILE_ROWS",
     "VECTOR_BYTES",
     "address",
@@ -63,8 +61,6 @@ __all__ = [
     "store_as",
     "store_low_bytes",
     "tile",
-    "tile_middle",
-    "tile_small",
     "times_power_of_two",
     "transpose",
     "wake_all",

@@ -30,12 +30,10 @@ from minigte.engine.simd.llvm import (
 from minigte.engine.target import LEVEL
 
 TILE_ROWS = LEVEL.tile_rows
-# Two smaller heights for what is left over. Each row is summed in the same order whatever the height.
-MIDDLE_ROWS, SMALL_ROWS = TILE_ROWS * 2 // 3, TILE_ROWS // 3
 
 # A text of a few rows waits for its weights, unless they are asked for this far ahead of their use. With the
 # fewest rows there is so little to compute that the processor's own prefetching keeps up.
-PREFETCH_BYTES = 12 << 10
+PREFETCH_BYTES, PREFETCH_ROWS = 12 << 10, TILE_ROWS // 3 + 1
 CACHE_LINE = 64  # bytes
 
 # Each kind multiplies rows of A by one panel of B, B's values packed as [steps][PANEL][group]: one step takes
@@ -123,70 +121,79 @@ def _kind(dtype):
     return _spread_byte_pair, pairs, _accumulate_int8_wide, INTS, 2, PANEL_BYTES // 2
 
 
-def _tile(height):
-    """The micro-kernel of ``height`` rows: C = A B over the steps from ``first`` to ``last``, all by address.
+def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride):
+    """C = A B for ``height`` rows, all by address, over the steps from ``first`` to ``last``."""
+    spread, columns, accumulate, total, a_step, b_step = kind
+    entry = builder.block
+    loop = builder.append_basic_block("steps")
+    done, add, write, end = (builder.append_basic_block(n) for n in ("done", "add", "write", "end"))
+    rows = [builder.add(a, builder.mul(a_stride, I64(i))) for i in range(height)]
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    step = builder.phi(I64)
+    step.add_incoming(first, entry)
+    totals = [builder.phi(total) for _ in range(2 * height)]
+    for phi in totals:
+        phi.add_incoming(ir.Constant(total, None), entry)
+    here = builder.add(b, builder.mul(step, I64(b_step)))
+    panel = columns(builder, here)
+    if height >= PREFETCH_ROWS:
+        for line in range(0, b_step, CACHE_LINE):
+            prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
+    results: list[Any] = []
+    for row in rows:
+        value = spread(builder, builder.add(row, builder.mul(step, I64(a_step))))
+        for column in panel:
+            results.append(accumulate(builder, totals[len(results)], value, column))
+    following = builder.add(step, I64(1))
+    step.add_incoming(following, loop)
+    for phi, result in zip(totals, results, strict=True):
+        phi.add_incoming(result, loop)
+    builder.cbranch(builder.icmp_signed("<", following, last), loop, done)
+
+    builder.position_at_end(done)
+    targets = [
+        builder.add(builder.add(c, builder.mul(c_stride, I64(i // 2))), I64(i % 2 * VECTOR_BYTES))
+        for i in range(len(results))
+    ]
+    builder.cbranch(builder.icmp_signed("==", first, I64(0)), write, add)
+    builder.position_at_end(add)
+    plus = builder.fadd if total is FLOATS else builder.add
+    for target, result in zip(targets, results, strict=True):
+        store_at(builder, target, plus(load_at(builder, target, total, 4), result), 4)
+    builder.branch(end)
+    builder.position_at_end(write)
+    for target, result in zip(targets, results, strict=True):
+        store_at(builder, target, result, 4)
+    builder.branch(end)
+    builder.position_at_end(end)
+
+
+@intrinsic
+def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
+    """C = A B over the steps from ``first`` to ``last`` for ``height`` <= TILE_ROWS rows, all by address.
 
     The sum starts at zero; if ``first`` is not 0 it is added to what stands in C, else C is overwritten. The
-    type of the array ``like`` says what is multiplied.
+    type of the array ``like`` says what is multiplied. Each row is summed in the same order whatever the
+    height.
     """
+    kind = _kind(like.dtype)
 
-    @intrinsic
-    def tile(typingctx, like, a, a_stride, b, first, last, c, c_stride):
-        spread, columns, accumulate, total, a_step, b_step = _kind(like.dtype)
-
-        def codegen(context, builder, sig, args):
-            _, a, a_stride, b, first, last, c, c_stride = args
-            entry = builder.block
-            loop = builder.append_basic_block("steps")
-            done, add, write, end = (builder.append_basic_block(n) for n in ("done", "add", "write", "end"))
-            rows = [builder.add(a, builder.mul(a_stride, I64(i))) for i in range(height)]
-            builder.branch(loop)
-
-            builder.position_at_end(loop)
-            step = builder.phi(I64)
-            step.add_incoming(first, entry)
-            totals = [builder.phi(total) for _ in range(2 * height)]
-            for phi in totals:
-                phi.add_incoming(ir.Constant(total, None), entry)
-            here = builder.add(b, builder.mul(step, I64(b_step)))
-            panel = columns(builder, here)
-            if height > SMALL_ROWS:
-                for line in range(0, b_step, CACHE_LINE):
-                    prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
-            results: list[Any] = []
-            for row in rows:
-                value = spread(builder, builder.add(row, builder.mul(step, I64(a_step))))
-                for column in panel:
-                    results.append(accumulate(builder, totals[len(results)], value, column))
-            following = builder.add(step, I64(1))
-            step.add_incoming(following, loop)
-            for phi, result in zip(totals, results, strict=True):
-                phi.add_incoming(result, loop)
-            builder.cbranch(builder.icmp_signed("<", following, last), loop, done)
-
-            builder.position_at_end(done)
-            targets = [
-                builder.add(builder.add(c, builder.mul(c_stride, I64(i // 2))), I64(i % 2 * VECTOR_BYTES))
-                for i in range(len(results))
-            ]
-            builder.cbranch(builder.icmp_signed("==", first, I64(0)), write, add)
-            builder.position_at_end(add)
-            plus = builder.fadd if total is FLOATS else builder.add
-            for target, result in zip(targets, results, strict=True):
-                store_at(builder, target, plus(load_at(builder, target, total, 4), result), 4)
+    def codegen(context, builder, sig, args):
+        _, height, *rest = args
+        end = builder.append_basic_block("tile.end")
+        full = builder.append_basic_block(f"tile.{TILE_ROWS}")
+        choice = builder.switch(height, full)
+        for rows in range(1, TILE_ROWS + 1):
+            block = full
+            if rows < TILE_ROWS:
+                block = builder.append_basic_block(f"tile.{rows}")
+                choice.add_case(I64(rows), block)
+            builder.position_at_end(block)
+            _sum_steps(builder, rows, kind, *rest)
             builder.branch(end)
-            builder.position_at_end(write)
-            for target, result in zip(targets, results, strict=True):
-                store_at(builder, target, result, 4)
-            builder.branch(end)
-            builder.position_at_end(end)
-            return context.get_dummy_value()
+        builder.position_at_end(end)
+        return context.get_dummy_value()
 
-        return types.void(like, *[types.int64] * 7), codegen
-
-    return tile
-
-
-tile = _tile(TILE_ROWS)
-tile_middle = _tile(MIDDLE_ROWS)
-tile_small = _tile(SMALL_ROWS)
+    return types.void(like, *[types.int64] * 8), codegen
