@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,6 +47,27 @@ test-restricted: .venv-restricted/installed  ## run minigte in every place of do
 restricted-docs: .venv-restricted/installed  ## the same, and write what was seen into docs/restricted.md
 	@.venv-restricted/bin/python -m pytest tests/restricted --write-docs
 
+kernels: .venv-test/installed  ## build the kernels for this processor into the clone, instead of compiling them when needed
+	@.venv-test/bin/python -m minigte.engine.build
+
+# What is built carries no time and no permissions of this machine, so that two builds give the same bytes.
+PLATFORMS ?= linux-x86_64 linux-aarch64
+wheels: .venv-wheel/installed  ## build the sdist, and from it a wheel for every processor of each platform, into dist
+	@rm -rf dist
+	@.venv-wheel/bin/python -m build --sdist --outdir dist . > /dev/null
+	@umask 022; for platform in $(PLATFORMS); do \
+		MINIGTE_PLATFORM=$$platform SOURCE_DATE_EPOCH=315532800 \
+		.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz || exit; done
+	@ls -l dist
+
+# WHEEL=dist/... tests one of those; else one is built for this processor alone, as by pip install.
+test-wheel: .venv-wheel/installed  ## install the wheel where no Numba is, and run on it what is tested of the engine
+	@rm -rf .venv-wheel/dist
+	@$(if $(WHEEL),mkdir .venv-wheel/dist && cp $(WHEEL) .venv-wheel/dist,.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir .venv-wheel/dist .)
+	@.venv-wheel/bin/python $(PIP) --no-deps --force-reinstall .venv-wheel/dist/*.whl
+	@cd .venv-wheel && bin/pytest --config-file ../pyproject.toml --rootdir .. \
+		$(addprefix ../tests/,wheel engine test_backend.py test_embedder.py reference batching)
+
 soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for bit, ten minutes or MINUTES=n
 	@.venv-test/bin/python tools/soak.py --minutes $(or $(MINUTES),10)
 
@@ -82,24 +103,32 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-page .venv-clients .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
-.venv/installed: pyproject.toml
-	@echo "installing minigte into .venv ..." >&2
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx]'
+# As a user installs it, with its kernels built.
+.venv/installed: pyproject.toml setup.py $(shell find minigte -name '*.py')
+	@echo "installing minigte into .venv, and compiling its kernels (a minute or two) ..." >&2
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python $(PIP) '.[onnx]'
 	@touch $@
 
 .venv-test/installed: pyproject.toml
 	@echo "installing minigte and what its tests need into .venv-test ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,plot,serve,test,tables,examples]' pyinstaller
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,parquet,plot,serve,test,tables,examples]' pyinstaller
+	@touch $@
+
+# No Numba: what is tested there needs none.
+.venv-wheel/installed: pyproject.toml
+	@echo "installing what tests of a wheel need into .venv-wheel ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,test]' build auditwheel
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml
 	@echo "installing atheris and what the tests need into .venv-fuzz ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,test,fuzz]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,test,fuzz]'
 	@touch $@
 
 .venv-check/installed: pyproject.toml
@@ -111,13 +140,13 @@ clean:  ## remove the environments that the other targets made
 .venv-docs/installed: pyproject.toml
 	@echo "installing the site's generator into .venv-docs ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,docs,test,browser]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,docs,test,browser]'
 	@touch $@
 
 .venv-notebooks/installed: pyproject.toml
 	@echo "installing Jupyter into .venv-notebooks ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,notebooks,test]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,notebooks,test]'
 	@touch $@
 
 # mmdebstrap makes a root file system of Debian's newest Python; without it that test is skipped.
@@ -126,7 +155,7 @@ clean:  ## remove the environments that the other targets made
 	@command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-get -qq install -y mmdebstrap > /dev/null; } || \
 		echo "mmdebstrap is not here, and apt-get cannot install it: no test of Debian's newest Python" >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,test]' uv
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,parquet,test]' uv
 	@touch $@
 
 # torch is pinned to a build for the CPU alone; a range would bring gigabytes for GPUs. mteb needs Python 3.11 or
@@ -135,14 +164,14 @@ clean:  ## remove the environments that the other targets made
 	@echo "installing torch, transformers, sentence-transformers and mteb into .venv-torch ..." >&2
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) torch==2.13.0
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,parquet,plot,test,parity,mteb]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,parquet,plot,test,parity,mteb]'
 	@touch $@
 
 # The clients of Node come from npm where there is one; without it those tests are skipped.
 .venv-clients/installed: pyproject.toml
 	@echo "installing the clients of the server's APIs into .venv-clients ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,serve,test,clients]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,serve,test,clients]'
 	-@mkdir -p $(@D)/node && cd $(@D)/node && npm install --silent --no-audit --no-fund openai@6 ollama@0.6 cohere-ai@8 >&2
 	@touch $@
 
@@ -150,6 +179,6 @@ clean:  ## remove the environments that the other targets made
 .venv-page/installed: pyproject.toml
 	@echo "installing minigte and what tests of its page need into .venv-page ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,plot,test,browser]'
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,plot,test,browser]'
 	-@cd $(@D) && npm pack --silent axe-core@4.10.3 >&2 && tar xzf axe-core-4.10.3.tgz --strip-components=1 package/axe.min.js
 	@touch $@

@@ -53,7 +53,7 @@ longrun: .venv-longrun/installed  ## stream a million texts and 100,000 document
 .venv-longrun/installed: pyproject.toml
 	@echo "installing minigte and matplotlib into .venv-longrun ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[parquet]' matplotlib packaging
+	@$(@D)/bin/python $(PIP) --editable '.[jit,parquet]' matplotlib packaging
 	@touch $@
 
 bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
@@ -61,7 +61,7 @@ bench-env: $(BENCH_VENV)/installed $(MINIGTE_BENCH_ONNX)  ## make .venv-bench an
 $(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK) pyproject.toml
 	@echo "installing minigte and its peers into $(BENCH_VENV) ..." >&2
 	@python3.11 -m venv $(BENCH_VENV)
-	@$(BENCH_PYTHON) $(BENCH_PIP) install -r bench/requirements.txt -e .
+	@$(BENCH_PYTHON) $(BENCH_PIP) install -r bench/requirements.txt -e '.[jit]'
 	-@$(MAKE) --no-print-directory -f $(BENCH_MK) bench-llama
 	@touch $@
 

@@ -8,7 +8,7 @@ from types import TracebackType
 import click
 
 from minigte.errors import MissingDependencyError
-from minigte.runtime.progress import on_terminal
+from minigte.runtime.progress import on_terminal, require_tqdm
 
 SECONDS = 60.0  # from one line to the next
 
@@ -23,13 +23,11 @@ def progress_for(progress: bool | None, start: int = 0) -> bool | ProgressLines 
     if progress is False or (progress is None and not on_terminal()):
         return False if progress is False else ProgressLines(start)
     try:
-        import tqdm  # noqa: F401 - the library draws with it
-    except ImportError as error:
+        require_tqdm()  # the library draws with it
+    except MissingDependencyError:
         if progress is None:
             return ProgressLines(start)
-        raise MissingDependencyError(
-            f"a progress bar needs the tqdm package, which cannot be imported ({error}): pip install tqdm"
-        ) from error
+        raise
     return progress
 
 

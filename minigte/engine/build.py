@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -226,21 +227,25 @@ def _emit(module: Any, platform: Platform, features: frozenset[str], path: Path)
     path.write_bytes(target.emit_object(module))
 
 
-# How libraries are linked, by system, with the first command that is here.
+# How libraries are linked, by system.
 _ELF = ("-shared", "--gc-sections", "--strip-all", "--build-id=none", "-z", "noexecstack")
-LINKERS = {
-    "linux": (("ld.lld", *_ELF), ("ld", *_ELF)),
-}
 
 
 def _link(platform: Platform, objects: list[Path], path: Path) -> None:
     """One library of these object files. Raises BuildError."""
-    for command in LINKERS[platform.system]:
-        if shutil.which(command[0]):
-            _run([*command, "-o", str(path), *map(str, objects)], command[0])
-            return
-    names = " or ".join(command[0] for command in LINKERS[platform.system])
-    raise BuildError(f"linking needs {names}: install lld or binutils")
+    command = _linker(platform)
+    _run([*command, *_ELF, "-o", str(path), *map(str, objects)], command[0])
+
+
+def _linker(platform: Platform) -> list[str]:
+    """The command that links for a platform. Raises BuildError."""
+    if shutil.which("ld.lld"):
+        return ["ld.lld"]
+    if importlib.util.find_spec("ziglang"):  # it brings LLVM's linker; tools/backend.py asks for it
+        return [sys.executable, "-m", "ziglang", "ld.lld"]
+    if shutil.which("ld") and platform == PLATFORMS.get(HERE):
+        return ["ld"]
+    raise BuildError("linking needs ld.lld: install LLVM's linker, lld")
 
 
 def main() -> None:

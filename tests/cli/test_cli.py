@@ -619,6 +619,12 @@ def test_the_package_that_downloads_is_missing(run, tmp_path):
     succeeded(run("embed", "a", env={"PYTHONPATH": str(tmp_path)}))  # a folder needs no such package
 
 
+def test_the_package_of_the_command_line_is_missing(run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['click'] = None")
+    for args in (["--help"], ["embed", "a"]):
+        assert failed(run(*args, env={"PYTHONPATH": str(tmp_path)})).endswith("pip install click")
+
+
 @pytest.mark.parametrize("package", ["pyarrow", "tqdm"])
 def test_a_package_that_is_missing_is_named(run, tmp_path, package):
     (tmp_path / f"{package}.py").write_text("raise ImportError('absent')")

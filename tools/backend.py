@@ -1,0 +1,40 @@
+"""setuptools as the build backend, which needs a compiler for a wheel and nothing else for the rest.
+
+An editable install and the sdist carry no kernels, and would wait for some 200 MB in vain.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from setuptools.build_meta import (  # what a frontend calls
+    build_editable,
+    build_sdist,
+    build_wheel,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+# Numba compiles the kernels, in processes that import minigte, which imports the others.
+COMPILER = ["numba>=0.61", "safetensors>=0.4.3", "tokenizers>=0.20"]
+# It brings a linker, for systems that have none.
+LINKER = "ziglang>=0.13,<0.18"
+
+
+def get_requires_for_build_wheel(config_settings: dict[str, str] | None = None) -> list[str]:
+    """What ``build_wheel`` needs beside setuptools."""
+    linkers = [] if shutil.which("ld.lld") or shutil.which("ld") else [LINKER]
+    return COMPILER + linkers
