@@ -105,11 +105,11 @@ include bench/bench.mk
 clean:  ## remove the environments that the other targets made
 	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
-# As a user installs it, with its kernels built.
-.venv/installed: pyproject.toml setup.py $(shell find minigte -name '*.py')
-	@echo "installing minigte into .venv, and compiling its kernels (a minute or two) ..." >&2
-	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/python $(PIP) '.[onnx]'
+# Editable and with the compiler, since the course changes kernels here.
+.venv/installed: pyproject.toml
+	@echo "installing minigte into .venv ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx]'
 	@touch $@
 
 .venv-test/installed: pyproject.toml

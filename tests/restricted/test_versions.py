@@ -33,7 +33,7 @@ def environment(name, version, *options):
     folder = ENVIRONMENTS / name
     if not (folder / "installed").exists():
         run("uv", "venv", "--quiet", "--clear", "--python", find_python(version), str(folder))
-        run("uv", "pip", "install", "--quiet", "--python", str(folder), *options, "--editable", ".")
+        run("uv", "pip", "install", "--quiet", "--python", str(folder), *options, "--editable", ".[jit]")
         (folder / "installed").touch()
 
 
