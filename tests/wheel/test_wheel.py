@@ -1,13 +1,16 @@
 """What is in a wheel and what it needs: ``make test-wheel`` has it in an environment without Numba."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import click
 import pytest
+import tiny
 from places import ROOT
 
 import minigte
@@ -54,6 +57,80 @@ def test_any_python_3_can_install_it(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         assert {info.date_time[:3] for info in file.infolist()} == {(1980, 1, 1)}
         assert not [info.filename for info in file.infolist() if info.external_attr >> 16 & 0o777 != 0o644]
+
+
+@pytest.fixture(scope="session")
+def least(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the three packages that a local model takes."""
+    folder = tmp_path_factory.mktemp("least")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    packages = ["numpy", "tokenizers", "safetensors"]
+    done = subprocess.run([*command, str(wheel), *packages], capture_output=True, text=True, check=False)
+    if "No matching distribution found" in done.stderr:
+        pytest.skip("no package registry to get NumPy, tokenizers and safetensors from")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def in_the_least(least: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python with these packages alone."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(least), "PYTHONWARNINGS": "error"}
+    command = [sys.executable, "-S", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_least_that_can_be_installed_embeds_with_a_folder(least: Path, tmp_path: Path) -> None:
+    size = sum(path.stat().st_size for path in least.rglob("*") if path.is_file())
+    assert size < 100e6, f"{size / 1e6:.0f} MB"
+    folder = tiny.write_model(tmp_path / "model")
+    code = f"""
+import minigte
+for dtype in ("float32", "bfloat16", "int8"):
+    embedder = minigte.Embedder({str(folder)!r}, dtype=dtype)
+    print(embedder.backend_name, embedder.encode(["the cat", "a dog"]).shape)
+"""
+    done = in_the_least(least, "-c", code)
+    assert (done.stdout, done.stderr) == ("built (2, 20)\n" * 3, "")
+
+
+def test_its_command_line_needs_click_alone(least: Path, tmp_path: Path) -> None:
+    done = in_the_least(least, "-m", "minigte", "--help")
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.endswith("pip install click")
+    shutil.copytree(least, packages := tmp_path / "packages", symlinks=True)
+    shutil.copytree(Path(click.__file__).parent, packages / "click")
+    folder = str(tiny.write_model(tmp_path / "model"))
+    for command in (["embed", "the cat"], ["similarity", "the cat", "a dog"], ["info"]):
+        done = in_the_least(packages, "-m", "minigte", *command, "--model", folder)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    export = tmp_path / "export"
+    tiny.write_model(export)
+    (export / "model.safetensors").unlink()
+    (export / "model.onnx").write_bytes(b"")
+    missing = {
+        "huggingface-hub": ["embed", "the cat", "--model", "some/model"],
+        "onnx": ["embed", "the cat", "--model", str(export)],
+        "pyarrow": ["embed", "the cat", "--model", folder, "--output", str(tmp_path / "vectors.parquet")],
+        "tqdm": ["embed", "the cat", "--model", folder, "--progress"],
+        "uvicorn": ["serve", "--model", folder],
+        "matplotlib": [
+            "explain",
+            "the cat",
+            "--model",
+            folder,
+            "--png",
+            "--output",
+            str(tmp_path / "head.png"),
+        ],
+    }
+    for package, command in missing.items():
+        done = in_the_least(packages, "-m", "minigte", *command)
+        assert (done.returncode, done.stdout) == (1, ""), package
+        [line] = done.stderr.splitlines()
+        assert package in line
+        assert "pip install " in line
 
 
 @pytest.mark.skipif(sys.platform != "linux" or shutil.which("readelf") is None, reason="no readelf here")
