@@ -51,7 +51,7 @@ class OutputError(MinigteError):
 
 
 class MissingDependencyError(MinigteError, ImportError):
-    """An optional package is needed for what was asked; the message names the extra to install."""
+    """An optional package is needed for what was asked; the message names what to install."""
 
 
 class OutOfMemoryError(MinigteError, MemoryError):
@@ -81,6 +81,15 @@ class ClosedError(MinigteError):
 
 class TruncationWarning(UserWarning):
     """Texts were cut to the model's maximal length."""
+
+    def __init__(self, facts: str, way_out: str) -> None:
+        """Keep apart how many were cut, and what to pass to have it otherwise: a command has options."""
+        super().__init__(facts, way_out)
+        self.facts = facts
+        self.way_out = way_out
+
+    def __str__(self) -> str:
+        return f"{self.facts} ({self.way_out})"
 
 
 class AssumptionWarning(UserWarning):

@@ -43,7 +43,7 @@ def check(error):
     raise MinigteError(why(path)) from error
     raise OutputError("no " + "place")
     raise OtherError(f"{error}")
-    warnings.warn(TruncationWarning("cut"), stacklevel=2)
+    warnings.warn(TruncationWarning("cut", "cut less"), stacklevel=2)
     click.echo("working", err=True)
     click.echo("a result")
     print("compiling", file=sys.stderr)

