@@ -32,10 +32,15 @@ np.save(sys.argv[3], np.concatenate(embedder.encode({TEXTS}, output_value="token
 """
 
 
+def copied_package(folder: Path) -> Path:
+    """Copy the package as it is into ``folder``; gives the folder back."""
+    shutil.copytree(ROOT / "minigte", folder / "minigte", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
 def changed_package(folder: Path) -> Path:
     """Copy the package into ``folder`` and make the page's changes to it; gives the folder back."""
-    skipped = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "minigte", folder / "minigte", ignore=skipped)
+    copied_package(folder)
     changes = 0
     for language, block in pages.blocks(PAGE):
         first, _, rest = block.partition("\n")
@@ -58,13 +63,19 @@ def changed_package(folder: Path) -> Path:
     return folder
 
 
-def encode(package: Path, model: Path, backend: str, output: Path) -> Float32:
-    """The last hidden states of TEXTS, end to end, by the changed package: (N, D)."""
-    environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-c", ENCODE, str(model), backend, str(output)]
+def run(package: Path, code: str, *arguments: str, **variables: str) -> str:
+    """Run code by a changed package; what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONWARNINGS": "error", **variables}
+    command = [sys.executable, "-c", code, *arguments]
     process = subprocess.run(
         command, cwd=package, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def encode(package: Path, model: Path, backend: str, output: Path) -> Float32:
+    """The last hidden states of TEXTS, end to end, by the changed package: (N, D)."""
+    run(package, ENCODE, str(model), backend, str(output))
     array: Float32 = np.load(output)
     return array

@@ -65,3 +65,14 @@ def test_the_numbers_are_those_of_the_newest_run(monkeypatch):
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_room_is_named():
+    """README's map and CONTRIBUTING's paragraph have each folder of the package, and no other."""
+    rooms = {path.parent.name for path in (ROOT / "minigte").glob("*/__init__.py")}
+    mapped = re.findall(r"\[`(\w+)/`\]\(minigte/(\w+)\)", README)
+    assert {name for name, target in mapped if name == target} == rooms
+    laid_out = (
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How the code is laid out")[2]
+    )
+    assert set(re.findall(r"`(\w+)/`", laid_out.partition("\n## ")[0])) == rooms

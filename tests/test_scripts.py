@@ -1,4 +1,4 @@
-"""Short runs of scripts of bench/ and tools/ that neither another test nor a target of CI runs.
+"""Every script of bench/ and tools/ is run by a test: the table of which, and the short runs that stand here.
 
 Those that need transformers are in tests/parity/test_scripts.py.
 """
@@ -21,6 +21,46 @@ from minigte.backend import jit_missing
 BENCH = ROOT / "bench"
 needs_numba = pytest.mark.skipif(jit_missing() is not None, reason=f"Numba: {jit_missing()}")
 SHORT_OPS = "import ops; ops.ROUNDS, ops.SECONDS = 1, 1e-4"
+
+# A script: the file whose test, or target of continuous integration, runs it, and the words that do.
+RUN_BY = {
+    "bench/bits.py": ("tests/test_scripts.py", '"bits": "bits.'),
+    "bench/convert.py": ("bench/run.py", "convert.ensure("),  # which is run in short
+    "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
+    "bench/longrun.py": ("tests/test_scripts.py", 'run("bench/longrun"'),
+    "bench/ops.py": ("tests/test_scripts.py", 'run("bench/ops"'),
+    "bench/report.py": ("tests/test_scripts.py", 'run("bench/report"'),
+    "bench/run.py": ("tests/parity/test_scripts.py", 'run("bench/run"'),
+    "bench/rungs.py": ("tests/test_scripts.py", '"rungs": f"'),
+    "bench/serve/measure.py": ("tests/server/test_load.py", '"bench" / "serve" / "measure.py"'),
+    "bench/serve/plain.py": ("tests/parity/test_scripts.py", '"bench" / "serve" / "plain.py"'),
+    "bench/threads.py": ("tests/test_scripts.py", '"threads": "threads.'),
+    "bench/worker.py": ("bench/run.py", '"bench" / "worker.py"'),
+    "tools/fit_polynomials.py": ("tests/test_scripts.py", 'run("tools/fit_polynomials"'),
+    "tools/gallery.py": ("Makefile", "docs/bin/python tools/gallery.py"),  # by `make docs`
+    "tools/list_messages.py": ("tests/test_messages.py", "listed.tool.messages("),
+    "tools/make_golden.py": ("tests/parity/test_scripts.py", 'run("tools/make_golden"'),
+    "tools/mteb_table.py": ("tests/integrations/test_mteb.py", "tool.main("),
+    "tools/quote.py": ("tests/test_docs.py", "quote.quoted("),
+    "tools/run_examples.py": ("tests/test_examples.py", '"run_examples").run('),
+    "tools/run_notebooks.py": ("tests/test_notebooks.py", "run_notebooks.execute("),
+    "tools/screenshots.py": ("tests/explain/test_explain_page.py", 'run("tools/screenshots"'),
+    "tools/soak.py": ("tests/test_scripts.py", 'run("tools/soak"'),
+}
+
+
+def test_every_script_is_run() -> None:
+    """A script that nothing runs rots: a new one needs a short run, and a row."""
+    scripts = {
+        path.relative_to(ROOT).as_posix()
+        for folder in (BENCH, ROOT / "tools")
+        for path in folder.rglob("*.py")
+        if "__main__" in path.read_text(encoding="utf-8")
+    }
+    assert scripts == set(RUN_BY)
+    for script, (file, words) in RUN_BY.items():
+        before, _, rest = (ROOT / file).read_text(encoding="utf-8").partition("RUN_BY = {")
+        assert words in before + rest.partition("\n}\n")[2], script  # the table itself runs nothing
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,9 @@ from minigte.runtime.reading import read_json, read_object
 from minigte.tokenizing.texts import check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
 from minigte.vectors.pooling import POOLING_MODES
+from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
 FLOAT32_MAX = 3.4028234663852886e38
-
-SIMILARITY_FN_NAMES = ("cosine", "dot", "euclidean", "manhattan")
 
 # What the Transformer module was saved with; the first file that says anything counts.
 SENTENCE_BERT_FILES = tuple(
@@ -77,7 +76,7 @@ class ModelConfig:
     truncate_dim: int | None = None  # keep only this many leading components of each vector
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> text put in front
     default_prompt_name: str | None = None
-    similarity_fn_name: str = "cosine"  # one of SIMILARITY_FN_NAMES
+    similarity_fn_name: str = "cosine"  # a key of similarity.SIMILARITY_FUNCTIONS
     assumed: tuple[str, ...] = ()  # what no file of the folder said
 
     @property
@@ -342,9 +341,9 @@ def _read_sentence_transformers(path: Path, fields: dict[str, Any]) -> None:
     similarity = (
         "cosine" if similarity == "cos_sim" else similarity
     )  # the function's name, not the similarity's
-    if similarity not in SIMILARITY_FN_NAMES:
+    if not isinstance(similarity, str) or similarity not in SIMILARITY_FUNCTIONS:
         raise ConfigError(
-            f"{path}: unknown similarity_fn_name {similarity!r} (known: {', '.join(SIMILARITY_FN_NAMES)})"
+            f"{path}: unknown similarity_fn_name {similarity!r} (known: {', '.join(SIMILARITY_FUNCTIONS)})"
         )
     fields["similarity_fn_name"] = similarity
     truncate_dim = settings.get("truncate_dim")

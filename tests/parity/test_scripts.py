@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pytest
+import tiny
 from places import ROOT
 from scripts import run, write_texts
+
+from minigte import Embedder
 
 
 def test_the_benchmark_runs(gte_small: Path, tmp_path: Path) -> None:
@@ -44,3 +53,35 @@ make_golden.GTE_TEXTS = make_golden.GTE_TEXTS[:2]
                     np.testing.assert_allclose(remade[name], golden[name], rtol=1e-6, atol=1e-5)
     remade, golden = (json.loads((folder / "tokens.json").read_text()) for folder in (tmp_path, kept))
     assert remade["texts"] == golden["texts"]
+
+
+def test_the_plain_server_answers(tmp_path: Path) -> None:
+    """What minigte's server is measured beside: FastAPI over sentence-transformers."""
+    pytest.importorskip("fastapi")
+    model = tiny.write_model(tmp_path / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = ROOT / "bench" / "serve" / "plain.py"
+    command = [sys.executable, str(script), "sentence-transformers", str(model), str(port)]
+    with subprocess.Popen(command) as server:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"{url}/health").close()
+                    break
+                except OSError:
+                    assert server.poll() is None
+                    time.sleep(0.2)
+            texts = ["a cat", "the dog"]
+            body = json.dumps({"input": texts, "model": "m"}).encode()
+            request = urllib.request.Request(
+                f"{url}/v1/embeddings", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request) as answer:
+                rows = [row["embedding"] for row in json.load(answer)["data"]]
+        finally:
+            server.terminate()
+    want = Embedder(model, backend="numpy").encode(texts)
+    np.testing.assert_allclose(rows, want, rtol=0, atol=1e-6)

@@ -18,9 +18,9 @@ from sentence_transformers.util import quantize_embeddings
 
 import minigte
 from minigte import AssumptionWarning, Embedder
-from minigte.loading.config import SIMILARITY_FN_NAMES
 from minigte.vectors.pooling import POOLING_MODES
 from minigte.vectors.quantization import PRECISIONS
+from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
 Float32 = npt.NDArray[np.float32]
 
@@ -191,7 +191,7 @@ def test_encode_with_a_precision(tiny_embedder: Embedder, model: SentenceTransfo
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("name", SIMILARITY_FN_NAMES)
+@pytest.mark.parametrize("name", SIMILARITY_FUNCTIONS)
 def test_similarity(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path, normalize=False, similarity_fn_name=name)
     embedder, model = Embedder(folder), load_sentence_transformer(folder)
