@@ -5,6 +5,7 @@ text -> input_ids -> packed batches -> hidden states -> pooling -> L2 norm -> th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -39,7 +40,7 @@ from minigte.runtime.resources import require_memory
 from minigte.tokenizing.packing import pack
 from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
-from minigte.vectors.pooling import normalize, pool
+from minigte.vectors.pooling import normalize, pool, without_prompt
 from minigte.vectors.quantization import PRECISIONS, quantize_embeddings
 from minigte.vectors.search import Hit, semantic_search
 from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, SimilarityFunction, similarity_name
@@ -69,6 +70,7 @@ class Call:
 
     tokenizer: Tokenizer
     prefix: str
+    unpooled: int  # tokens in front of each text that are not pooled
     batch_size: int
     output_value: str | None
     normalize_embeddings: bool
@@ -251,9 +253,11 @@ class Embedder:
         accept("encode", others, ENCODE_OPTIONS)
         one_of("output_value", output_value, OUTPUT_VALUES)
         one_of("truncation", truncation, TRUNCATIONS)
+        tokenizer, prefix = self.tokenizer_of(task), self._prompt(prompt_name, prompt)
         call = Call(
-            self.tokenizer_of(task),
-            self._prompt(prompt_name, prompt),
+            tokenizer,
+            prefix,
+            0 if self.config.include_prompt else tokenizer.prompt_length(prefix),
             whole_number("batch_size", batch_size, 1),
             output_value,
             yes_or_no("normalize_embeddings", normalize_embeddings),
@@ -294,15 +298,14 @@ class Embedder:
     def _rows(self, batch: Batch, hidden: Float32, call: Call) -> Sequence[Vector | Matrix | Features]:
         """What the call asks for of each of a batch's B texts: hidden (N, D) -> B rows."""
         if call.output_value == "sentence_embedding":
-            return list(self._pool(hidden, batch.offsets, call.dim, call.normalize_embeddings))  # B of (dim,)
+            vectors = self._pool(hidden, batch.offsets, call.dim, call.normalize_embeddings, call.unpooled)
+            return list(vectors)  # B of (dim,)
         self._check_finite(hidden)
         inner = batch.offsets[1:-1]
         token_embeddings = [text.copy() for text in np.split(hidden, inner)]  # B of (T, D)
         if call.output_value == "token_embeddings":
             return token_embeddings
-        vectors = self._pool(
-            hidden, batch.offsets, call.dim, normalize_embeddings=False
-        )  # (B, dim), as there
+        vectors = self._pool(hidden, batch.offsets, call.dim, False, call.unpooled)  # (B, dim), as there
         return [
             Features(
                 input_ids=ids,
@@ -420,12 +423,19 @@ class Embedder:
         if tokenized.is_cut and truncation == "warn":
             warn_caller(cut_warning(1, 1, self.max_seq_length))
         tokens = self.tokenizer.tokens(tokenized.input_ids)
+        unpooled = 0 if self.config.include_prompt else self.tokenizer.prompt_length(prefix)
         pool = functools.partial(
-            self._pool, offsets=np.array([0, len(tokens)]), dim=self.truncate_dim, normalize_embeddings=False
+            self._pool,
+            offsets=np.array([0, len(tokens)]),
+            dim=self.truncate_dim,
+            normalize_embeddings=False,
+            unpooled=unpooled,
         )  # (T, D) -> (1, dim)
         weights = self._weights or load_weights(self.source.folder, self.config)
         ids = tuple(tokenized.input_ids)
-        whole = Text(self.source.name, self.config, prefix + text, tuple(tokens), ids, tokenized.is_cut)
+        whole = Text(
+            self.source.name, self.config, prefix + text, tuple(tokens), ids, tokenized.is_cut, unpooled
+        )
         return trace(whole, weights, pool)
 
     def explain_similarity(self, a: str | Trace, b: str | Trace) -> SimilarityTrace:
@@ -525,6 +535,17 @@ class Embedder:
         accept("to", {"device": device}, LOAD_OPTIONS)
         return self
 
+    @contextlib.contextmanager
+    def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
+        """``truncate_dim`` is this for as long as the block lasts."""
+        before, self.truncate_dim = self.truncate_dim, truncate_dim
+        try:
+            yield
+        finally:
+            self.truncate_dim = before
+
+    truncate_sentence_embeddings = truncate_embeddings  # its name before sentence-transformers 5.2
+
     def eval(self) -> Self:
         """This Embedder: nothing of it is only for training."""
         return self
@@ -587,9 +608,11 @@ class Embedder:
         offsets: Int64,
         dim: int | None,
         normalize_embeddings: bool,
+        unpooled: int = 0,
         observe: Callable[[str, Float32], object] = lambda name, array: None,
     ) -> Float32:
         """One vector per text: the model's pooling and norm, then the caller's cut and norm, -> (B, dim)."""
+        hidden, offsets = without_prompt(hidden, offsets, unpooled)
         with np.errstate(all="ignore"):  # looked for here, whatever the caller has told NumPy to raise
             vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
             self._check_finite(np.einsum("bd,bd->b", vectors, vectors))  # the L2 norm divides by its root

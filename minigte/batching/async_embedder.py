@@ -15,6 +15,7 @@ import numpy.typing as npt
 from minigte.arrays import Float32
 from minigte.batching.batcher import Batcher, Observer
 from minigte.embedder import DOCUMENT_PROMPTS, Embedder
+from minigte.errors import UnsupportedError
 from minigte.tokenizing.texts import as_list
 from minigte.tokenizing.tokenizer import Tokenized, cut_warning
 from minigte.vectors.pooling import normalize
@@ -48,7 +49,15 @@ class AsyncEmbedder:
         unless nothing waits. ``max_queue_seconds``: raise it also from a call that would wait for longer,
         and QueueTimeoutError from one that has waited for so long. None is no limit.
         ``observer``: is told of every unit that is computed; see ``batching.batcher.Observer``.
+
+        Raises UnsupportedError for a model that pools no tokens of a prompt: texts of several calls are
+        pooled together, whichever prompts they have.
         """
+        if not embedder.config.include_prompt:
+            raise UnsupportedError(
+                f"{embedder.source.name} pools no tokens of a prompt (include_prompt is false), which is "
+                "computed for the texts of one call alone: use its Embedder"
+            )
         self.embedder = embedder
         self.batcher = Batcher(
             embedder,

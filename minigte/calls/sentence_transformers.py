@@ -117,13 +117,10 @@ NOT_HERE = {
         ("_first_module", "_last_module", "modules", "parameters", "state_dict", "transformers_model"),
         "there are no torch modules; .config says what the model is, explain shows every array",
     ),
-    **dict.fromkeys(
-        ("truncate_embeddings", "truncate_sentence_embeddings"), "pass truncate_dim, or assign .truncate_dim"
-    ),
     "processor": "text is tokenized by .tokenizer",
     "compile": "kernels are compiled anyway",
     "add_adapter": "merge it with peft's merge_and_unload, and save the model",
-    "set_pooling_include_prompt": "minigte pools over the prompt too",
+    "set_pooling_include_prompt": "write include_prompt into the model's 1_Pooling/config.json",
 }
 
 # What an Embedder is made with; assigned later it would change nothing.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 import minigte.version
 from minigte.explain import SimilarityTrace, Trace
-from minigte.vectors.pooling import pool
+from minigte.vectors.pooling import pool, without_prompt
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -58,7 +58,12 @@ def _text(trace: Trace) -> dict[str, Any]:
     """What the page says of one text."""
     states = trace.hidden_states.astype(np.float64)  # (L + 1, T, D)
     offsets = np.array([0, len(trace.tokens)])
-    pooled = np.stack([pool(state, offsets, trace.config.pooling_modes)[0] for state in trace.hidden_states])
+    pooled = np.stack(
+        [
+            pool(*without_prompt(state, offsets, trace.unpooled), trace.config.pooling_modes)[0]
+            for state in trace.hidden_states
+        ]
+    )
     return {
         "text": trace.text,
         "tokens": trace.tokens,

@@ -30,6 +30,7 @@ class Text:
     tokens: tuple[str, ...]  # T of them, special tokens included
     input_ids: tuple[int, ...]  # (T,), the tokens' rows in the vocabulary
     is_cut: bool  # whether the text goes on after the tokens, more than the model reads
+    unpooled: int = 0  # tokens in front that are not pooled, where the model leaves its prompt out
 
 
 class Trace(Stages):
@@ -54,6 +55,7 @@ class Trace(Stages):
         self.tokens = text.tokens
         self.input_ids = text.input_ids
         self.is_cut = text.is_cut
+        self.unpooled = text.unpooled
         self.model = text.model
         self.config = text.config
         self.layer_vectors = layer_vectors  # (L + 1, D) the text's vector if the model ended there
@@ -97,7 +99,8 @@ class Trace(Stages):
         from one token; the norm then divides all of them by one number.
         """
         hidden = self.hidden_states[-1].astype(np.float64)  # (T, D)
-        parts = pooled_shares(hidden, self.config.pooling_modes)
+        shares = pooled_shares(hidden[self.unpooled :], self.config.pooling_modes)
+        parts = np.concatenate([np.zeros((self.unpooled, shares.shape[1])), shares])
         if self.config.normalize:
             parts /= max(float(np.linalg.norm(parts.sum(axis=0))), 1e-12)
         return parts[:, : len(self.vector)]

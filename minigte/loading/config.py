@@ -72,6 +72,7 @@ class ModelConfig:
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     do_lower_case: bool = False  # lower-case the text before the tokenizer sees it
     pooling_modes: tuple[str, ...] = ("mean",)  # keys of pooling.POOLING_MODES
+    include_prompt: bool = True  # whether the tokens of a prompt are pooled too
     normalize: bool = False  # scale each vector to length 1
     truncate_dim: int | None = None  # keep only this many leading components of each vector
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> text put in front
@@ -133,7 +134,8 @@ def read_config(folder: Path) -> ModelConfig:
     encoder = _read_encoder(path, config_json, architecture)
     spec = architecture.spec(encoder)
     if has_modules:
-        fields["pooling_modes"] = _read_pooling(pooling_folder / "config.json", spec.hidden_size)
+        path = pooling_folder / "config.json"
+        fields["pooling_modes"], fields["include_prompt"] = _read_pooling(path, spec.hidden_size)
     else:
         _refuse_remains(folder)
         first = next(iter(config_json.get("architectures") or ()), None)
@@ -352,8 +354,11 @@ def _read_sentence_transformers(path: Path, fields: dict[str, Any]) -> None:
     fields["truncate_dim"] = truncate_dim
 
 
-def _read_pooling(path: Path, hidden_size: int) -> tuple[str, ...]:
-    """Read ``1_Pooling/config.json``, in its form before and since sentence-transformers 5.2."""
+def _read_pooling(path: Path, hidden_size: int) -> tuple[tuple[str, ...], bool]:
+    """Read ``1_Pooling/config.json``, in its form before and since sentence-transformers 5.2.
+
+    Gives the modes, and whether the tokens of a prompt are pooled too.
+    """
     pooling = read_object(path, ConfigError)
     if not path.exists():
         raise ConfigError(
@@ -373,4 +378,9 @@ def _read_pooling(path: Path, hidden_size: int) -> tuple[str, ...]:
     width = pooling.get("embedding_dimension", pooling.get("word_embedding_dimension", hidden_size))
     if width != hidden_size:
         raise ConfigError(f"{path}: the embedding dimension is {width!r}, but hidden_size is {hidden_size}")
-    return modes
+    include_prompt = pooling.get("include_prompt", True)
+    if not isinstance(include_prompt, bool):
+        raise ConfigError(f"{path}: include_prompt must be true or false, not {include_prompt!r}")
+    if not include_prompt and "weightedmean" in modes:  # whose weights go on behind the prompt
+        raise ConfigError(f"{path}: minigte does not implement include_prompt false with weightedmean")
+    return modes, include_prompt

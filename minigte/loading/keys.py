@@ -66,9 +66,8 @@ KEYS: dict[str, Keys] = {
         read=_words(
             "embedding_dimension word_embedding_dimension pooling_mode pooling_mode_cls_token "
             "pooling_mode_lasttoken pooling_mode_max_tokens pooling_mode_mean_sqrt_len_tokens "
-            "pooling_mode_mean_tokens pooling_mode_weightedmean_tokens"
+            "pooling_mode_mean_tokens pooling_mode_weightedmean_tokens include_prompt"
         ),
-        accepted={"include_prompt": (True,)},
     ),
     "Normalize": Keys(
         accepted={

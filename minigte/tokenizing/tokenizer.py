@@ -122,6 +122,16 @@ class Tokenizer:
         """The vocabulary's spelling of each id, such as "[CLS]" or "##ing"."""
         return [str(self.tokenizer.id_to_token(i)) for i in input_ids]
 
+    def prompt_length(self, prompt: str) -> int:
+        """How many tokens a prompt has in front of a text, with what stands before it, such as [CLS].
+
+        As sentence-transformers counts them: the prompt's own tokens, whatever they become before a text.
+        """
+        if not prompt:
+            return 0
+        (encoding,) = self._encode([prompt])
+        return len(encoding.ids) - encoding.special_tokens_mask[-1]
+
     def count(self, sentences: Sequence[str]) -> list[int]:
         """How many tokens each text has, special tokens included, before any cut. Raises InputError."""
         counts = [self.num_special_tokens] * len(sentences)

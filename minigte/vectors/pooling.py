@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32, Float64, Int64
+from minigte.errors import InputError
 
 
 def cls(hidden: Float32, offsets: Int64) -> Float32:
@@ -93,6 +94,23 @@ def pool(hidden: Float32, offsets: Int64, modes: tuple[str, ...]) -> Float32:
     """
     pooled = [POOLING_MODES[mode].vectors(hidden, offsets) for mode in modes]
     return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)
+
+
+def without_prompt(hidden: Float32, offsets: Int64, length: int) -> tuple[Float32, Int64]:
+    """Leave out the first ``length`` tokens of each text: (N, D), (B + 1,) -> (N - B length, D), (B + 1,).
+
+    Raises InputError where that leaves nothing of a text.
+    """
+    lengths = np.diff(offsets)  # (B,)
+    if not length:
+        return hidden, offsets
+    if len(lengths) and lengths.min() <= length:
+        raise InputError(
+            f"a text has {lengths.min()} tokens with its prompt, of which {length} are the prompt's, and "
+            "this model pools none of those: use a shorter prompt"
+        )
+    position = np.arange(len(hidden)) - np.repeat(offsets[:-1], lengths)  # (N,)
+    return hidden[position >= length], offsets - length * np.arange(len(offsets))
 
 
 def pooled_shares(hidden: Float64, modes: tuple[str, ...]) -> Float64:

@@ -75,6 +75,23 @@ class SimilarityFunction(Enum):
     EUCLIDEAN = "euclidean"
     MANHATTAN = "manhattan"
 
+    @staticmethod
+    def possible_values() -> list[str]:
+        """All names."""
+        return [function.value for function in SimilarityFunction]
+
+    @staticmethod
+    def to_similarity_fn(similarity_function: object) -> Callable[[npt.ArrayLike, npt.ArrayLike], Matrix]:
+        """The function of this name, or member, for every pair. Raises InputError."""
+        return SIMILARITY_FUNCTIONS[similarity_name(similarity_function)].matrix
+
+    @staticmethod
+    def to_similarity_pairwise_fn(
+        similarity_function: object,
+    ) -> Callable[[npt.ArrayLike, npt.ArrayLike], Vector]:
+        """The function of this name, or member, for each row and its counterpart. Raises InputError."""
+        return SIMILARITY_FUNCTIONS[similarity_name(similarity_function)].pairwise
+
 
 @dataclass(frozen=True)
 class Similarity:

@@ -27,6 +27,7 @@ from minigte import (
     QueueFullError,
     QueueTimeoutError,
     TruncationWarning,
+    UnsupportedError,
 )
 from minigte.backend import choose_backend
 
@@ -280,6 +281,13 @@ def test_who_has_waited_for_too_long_is_given_up(embedder):
             assert served.batcher.queue_tokens == served.batcher.queue_requests == 0
 
     asyncio.run(main())
+
+
+def test_a_model_that_pools_no_prompt_is_refused(tmp_path):
+    folder = tiny.write_model(tmp_path)
+    tiny.write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
+    with pytest.raises(UnsupportedError, match=r"include_prompt is false.* use its Embedder"):
+        AsyncEmbedder(Embedder(folder, backend="numpy"))
 
 
 def test_a_cancelled_call_gives_up_its_place(embedder):

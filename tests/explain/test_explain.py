@@ -15,6 +15,7 @@ from places import ROOT
 
 from minigte import Embedder, InputError, InputTooLongError, TruncationWarning
 from minigte.explain import Stages, Trace
+from minigte.explain.page import page
 from minigte.vectors.pooling import POOLING_MODES
 
 TEXT = "the cat sat on the mat"
@@ -281,6 +282,21 @@ def test_a_token_that_pooling_leaves_out_carries_nothing(tmp_path: Path) -> None
     got = embedder_with(tmp_path, modes=("cls",)).explain_similarity(TEXT, "a dog")
     assert np.count_nonzero(got.pairs) == 1
     assert got.top_pairs(1) == [("[CLS]", "[CLS]", pytest.approx(got.score))]
+
+
+def test_a_prompt_that_is_not_pooled_carries_nothing(tmp_path: Path) -> None:
+    folder = tiny.write_model(tmp_path)
+    path = folder / "1_Pooling" / "config.json"
+    tiny.write_json(path, {"pooling_mode": "mean", "include_prompt": False})
+    embedder = Embedder(folder, backend="numpy")
+    trace = embedder.explain("sat on the mat", prompt="the cat ")
+    np.testing.assert_array_equal(trace.vector, embedder.encode("sat on the mat", prompt="the cat "))
+    tokens = embedder.encode("the cat sat on the mat", output_value="token_embeddings")
+    pooled = tokens[3:].mean(axis=0)  # behind [CLS] the cat
+    np.testing.assert_allclose(trace.vector, pooled / np.linalg.norm(pooled), rtol=0, atol=1e-6)
+    assert not trace.contributions[:3].any()
+    np.testing.assert_allclose(trace.contributions.sum(axis=0), trace.vector, rtol=0, atol=1e-6)
+    assert "the cat sat on the mat" in page(trace)
 
 
 def test_a_prompt_for_each_text(folder: Path) -> None:

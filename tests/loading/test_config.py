@@ -166,7 +166,11 @@ def test_modules_that_are_none(folder, content):
         ({"pooling_mode": 3}, "unknown pooling mode 3"),
         ({"pooling_mode": []}, r"one or several different ones, not \(\)"),
         ({"pooling_mode": ["mean", "mean"]}, "one or several different ones"),
-        ({"include_prompt": False}, "does not implement include_prompt false"),
+        ({"include_prompt": None}, "include_prompt must be true or false, not None"),
+        (
+            {"include_prompt": False, "pooling_mode": ["mean", "weightedmean"]},
+            "does not implement include_prompt false with weightedmean",
+        ),
         ({"embedding_dimension": 21}, "the embedding dimension is 21, but hidden_size is 20"),
     ],
 )

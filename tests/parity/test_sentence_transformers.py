@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,25 @@ def test_prompts_of_queries_and_documents(tmp_path: Path, names: tuple[str, ...]
     for method in ("encode", "encode_query", "encode_document"):
         got = getattr(embedder, method)(TEXTS, truncation="ignore")
         assert_close(got, getattr(model, method)(TEXTS))
+
+
+@pytest.mark.parametrize("modes", [("cls",), ("lasttoken",), ("mean", "max"), ("mean_sqrt_len_tokens",)])
+def test_the_prompts_tokens_are_not_pooled(tmp_path: Path, modes: tuple[str, ...]) -> None:
+    """include_prompt false: a prompt is read by the encoder, and left out of the pooling."""
+    folder = write(tmp_path, modes=modes, prompts={"query": "query: the ", "document": ""})
+    path = folder / "1_Pooling" / "config.json"
+    pooling = json.loads(path.read_text(encoding="utf-8"))
+    tiny.write_json(path, {**pooling, "include_prompt": False})
+    model, embedder = load_sentence_transformer(folder), Embedder(folder)
+    for method in ("encode", "encode_query", "encode_document"):
+        got = getattr(embedder, method)(TEXTS, truncation="ignore")
+        assert_close(got, getattr(model, method)(TEXTS))
+    prompt = "a cat. " * 30  # more than the tiny model reads: [SEP] is left
+    assert_close(
+        embedder.encode(TEXTS, prompt=prompt, truncation="ignore"), model.encode(TEXTS, prompt=prompt)
+    )
+    want = model.encode(TEXTS[0], prompt="the ", output_value=None)["sentence_embedding"].numpy()
+    assert_close(embedder.encode(TEXTS[0], prompt="the ", output_value=None)["sentence_embedding"], want)
 
 
 def test_options_of_the_constructor(folder: Path) -> None:

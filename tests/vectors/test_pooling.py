@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minigte.vectors.pooling import POOLING_MODES, normalize, pool, pooled_shares
+from minigte import InputError
+from minigte.vectors.pooling import POOLING_MODES, normalize, pool, pooled_shares, without_prompt
 
 LENGTHS = [1, 7, 2, 30, 1]
 HIDDEN = np.random.default_rng(0).standard_normal((sum(LENGTHS), 12), np.float32)
@@ -40,6 +41,18 @@ def test_several_modes_side_by_side() -> None:
     assert vectors.shape == (5, 12 * len(modes))
     shares = pooled_shares(HIDDEN[1:8].astype(float), modes)
     np.testing.assert_allclose(shares.sum(axis=0), vectors[1], rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_tokens_of_each_text_left_out() -> None:
+    hidden = HIDDEN[1:10]  # two texts, of 7 and 2 tokens
+    rows, offsets = without_prompt(hidden, np.array([0, 7, 9]), 1)
+    np.testing.assert_array_equal(rows, hidden[[1, 2, 3, 4, 5, 6, 8]])
+    np.testing.assert_array_equal(offsets, [0, 6, 7])
+    with pytest.raises(InputError, match="2 tokens with its prompt, of which 2 are the prompt's"):
+        without_prompt(hidden, np.array([0, 7, 9]), 2)
+    rows, offsets = without_prompt(hidden[:0], np.array([0]), 3)
+    assert rows.shape == (0, 12)
+    assert offsets.tolist() == [0]
 
 
 def test_normalize() -> None:

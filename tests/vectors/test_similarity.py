@@ -121,6 +121,10 @@ def test_names() -> None:
     assert similarity_name(There.DOT) == similarity_name("dot") == "dot"
     assert {similarity_name(member) for member in minigte.SimilarityFunction} == set(SIMILARITY_FUNCTIONS)
     assert minigte.SimilarityFunction.DOT is minigte.SimilarityFunction.DOT_PRODUCT
+    assert minigte.SimilarityFunction.possible_values() == list(SIMILARITY_FUNCTIONS)
+    dot = SIMILARITY_FUNCTIONS["dot"]
+    assert minigte.SimilarityFunction.to_similarity_fn("dot") is dot.matrix
+    assert minigte.SimilarityFunction.to_similarity_pairwise_fn(There.DOT) is dot.pairwise
     for unknown in ("cos", "", None, 3, ["dot"]):
         with pytest.raises(
             InputError, match=r"similarity_fn_name .* \(known: cosine, dot, euclidean, manhattan\)"
