@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ test-wheel: .venv-wheel/installed  ## install the wheel where no Numba is, and r
 	@.venv-wheel/bin/python $(PIP) --no-deps --force-reinstall .venv-wheel/dist/*.whl
 	@cd .venv-wheel && bin/pytest --config-file ../pyproject.toml --rootdir .. \
 		$(addprefix ../tests/,wheel engine test_backend.py test_embedder.py reference batching)
+
+# What these need of Debian is named where it is missing, and the test is skipped.
+test-platforms: .venv-test/installed  ## build kernels for other systems, and run them under musl, qemu and wine
+	@.venv-test/bin/python -m pytest tests/engine/test_platforms.py
 
 soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for bit, ten minutes or MINUTES=n
 	@.venv-test/bin/python tools/soak.py --minutes $(or $(MINUTES),10)

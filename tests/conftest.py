@@ -20,6 +20,7 @@ PARITY = ROOT / "tests" / "parity"
 RESTRICTED = ROOT / "tests" / "restricted"
 CLIENTS = ROOT / "tests" / "clients"
 WHEEL = ROOT / "tests" / "wheel"
+PLATFORMS = ROOT / "tests" / "engine" / "test_platforms.py"
 # Where Numba is missing, what is tested is what users get: built kernels, as a whole.
 NEED_NUMBA = [
     ROOT / "tests" / "engine" / f"test_{name}.py" for name in ("jit", "kernels", "processors", "team")
@@ -40,10 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Parity needs torch, restricted root, others a place of their own: they run when they are asked for."""
+    """What needs torch, root, or programs and places of its own runs only when it is asked for."""
     if NO_JIT and collection_path in NEED_NUMBA:
         return True
-    if collection_path not in (PARITY, RESTRICTED, CLIENTS, WHEEL):
+    if collection_path not in (PARITY, RESTRICTED, CLIENTS, WHEEL, PLATFORMS):
         return None
     arguments = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
     return None if any(path.is_relative_to(collection_path) for path in arguments) else True

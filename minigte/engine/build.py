@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +48,11 @@ class Platform(NamedTuple):
         """The levels to build for it, and the features that their code may use."""
         return levels_of(self.machine)
 
+    @property
+    def exported(self) -> str:
+        """What LLVM calls a function that others may call, where that must be said."""
+        return "dllexport " if self.system == "win32" else ""
+
 
 PLATFORMS = {
     f"{platform.system}-{platform.machine}": platform
@@ -62,7 +68,7 @@ HERE = f"{sys.platform}-{machine()}"
 
 ENTRY = """
 declare i32 @"{kernel}"(ptr, ptr, {kinds})
-define i32 @{entry}(ptr %table, i32 %wanted) {{
+define {exported}i32 @{entry}(ptr %table, i32 %wanted) {{
   %result = alloca i64
   %error = alloca ptr
   %members = sext i32 %wanted to i64
@@ -76,19 +82,26 @@ LOAD = """  %p{i} = getelementptr i64, ptr %table, i64 {i}
 
 # What ``processor`` asks of an x86-64 processor.
 CPUID = """
-define void @minigte_cpuid(i32 %leaf, i32 %subleaf, ptr %registers) {
-  %all = call {i32, i32, i32, i32} asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(
+define {exported}void @minigte_cpuid(i32 %leaf, i32 %subleaf, ptr %registers) {{
+  %all = call {{i32, i32, i32, i32}} asm sideeffect "cpuid", "={{ax}},={{bx}},={{cx}},={{dx}},{{ax}},{{cx}}"(
     i32 %leaf, i32 %subleaf)
-  store {i32, i32, i32, i32} %all, ptr %registers, align 4
+  store {{i32, i32, i32, i32}} %all, ptr %registers, align 4
   ret void
-}
-define i32 @minigte_xcr0() {
-  %all = call {i32, i32} asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
-  %low = extractvalue {i32, i32} %all, 0
+}}
+define {exported}i32 @minigte_xcr0() {{
+  %all = call {{i32, i32}} asm sideeffect "xgetbv", "={{ax}},={{dx}},{{cx}}"(i32 0)
+  %low = extractvalue {{i32, i32}} %all, 0
   ret i32 %low
-}
+}}
 """
 
+# On Windows code with floating-point numbers names this variable, and kernel32 has the function for waiting.
+FLOATS = "@_fltused = global i32 0"
+KERNEL32 = """
+define dllexport void @Sleep(i32 %milliseconds) {
+  ret void
+}
+"""
 
 IMPORTS = {"syscall", "usleep", "Sleep"}  # what code may need of the system
 
@@ -97,19 +110,22 @@ class BuildError(Exception):
     """The kernels cannot be built here; the message is one line that says why."""
 
 
-def build(folder: Path, platform: Platform, levels: list[str]) -> Path:
+def build(
+    folder: Path, platform: Platform, levels: Iterable[str], dtypes: Iterable[str] = tuple(BYTES)
+) -> Path:
     """Build the levels of a platform into one library in ``folder``; returns its path. Raises BuildError."""
     layouts: dict[str, dict[str, str]] = {level: {} for level in levels}
     path = folder / file_name(platform.system, platform.machine)
     with tempfile.TemporaryDirectory() as temporary:
         objects = Path(temporary)
-        jobs = [(level, dtype) for level in levels for dtype in BYTES]
+        jobs = [(level, dtype) for level in levels for dtype in dtypes]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(lambda job: _compile_apart(platform, job[0], job[1], objects), jobs)
             for (level, dtype), table in zip(jobs, found, strict=True):
                 layouts[level][dtype] = table
         if platform.machine == "x86_64":
-            _emit(_parse(CPUID, platform), platform, frozenset(), objects / "processor.o")
+            code = CPUID.format(exported=platform.exported)
+            _emit(_parse(code, platform), platform, frozenset(), objects / "processor.o")
         _link(platform, sorted(objects.glob("*.o")), objects / path.name)
         contents = (objects / path.name).read_bytes()
     manifest = {
@@ -175,6 +191,7 @@ def compile_forward(platform: Platform, level: str, dtype: str, objects: Path) -
     code = ENTRY.format(
         kernel=kernel,
         entry=entry,
+        exported=platform.exported,
         kinds=", ".join([*flat, "i64"]),
         loads="\n".join(LOAD.format(i=i, kind=kind) for i, kind in enumerate(flat)),
         values=", ".join([*(f"{kind} %v{i}" for i, kind in enumerate(flat)), "i64 %members"]),
@@ -227,25 +244,48 @@ def _emit(module: Any, platform: Platform, features: frozenset[str], path: Path)
     path.write_bytes(target.emit_object(module))
 
 
-# How libraries are linked, by system.
-_ELF = ("-shared", "--gc-sections", "--strip-all", "--build-id=none", "-z", "noexecstack")
-
-
 def _link(platform: Platform, objects: list[Path], path: Path) -> None:
     """One library of these object files. Raises BuildError."""
-    command = _linker(platform)
-    _run([*command, *_ELF, "-o", str(path), *map(str, objects)], command[0])
+    linker, *options = {"linux": _elf, "win32": _dll, "darwin": _dylib}[platform.system](platform, path)
+    if linker.startswith("ld.lld") and not shutil.which(linker):
+        command = _instead_of_lld(platform)
+    elif shutil.which(linker):
+        command = [linker]
+    else:
+        raise BuildError(f"linking needs {linker}: install LLVM's linker, lld")
+    _run([*command, *options, *map(str, objects)], linker)
 
 
-def _linker(platform: Platform) -> list[str]:
-    """The command that links for a platform. Raises BuildError."""
-    if shutil.which("ld.lld"):
-        return ["ld.lld"]
+def _instead_of_lld(platform: Platform) -> list[str]:
+    """Another linker of ELF files. Raises BuildError."""
     if importlib.util.find_spec("ziglang"):  # it brings LLVM's linker; tools/backend.py asks for it
         return [sys.executable, "-m", "ziglang", "ld.lld"]
     if shutil.which("ld") and platform == PLATFORMS.get(HERE):
         return ["ld"]
     raise BuildError("linking needs ld.lld: install LLVM's linker, lld")
+
+
+def _elf(_: Platform, path: Path) -> list[str]:
+    """For Linux: whichever C library the process has gives the two functions."""
+    options = ["-shared", "--gc-sections", "--strip-all", "--build-id=none", "-z", "noexecstack"]
+    return ["ld.lld", *options, "-o", str(path)]
+
+
+def _dll(platform: Platform, path: Path) -> list[str]:
+    """For Windows, where a library says which other one has a function; it learns that from a stand-in."""
+    names = {"kernel32": KERNEL32, "floats": FLOATS}
+    for name, code in names.items():
+        _emit(_parse(code, platform), platform, frozenset(), path.with_name(f"{name}.obj"))
+    linker = ["lld-link", "/dll", "/noentry", "/nodefaultlib", "/Brepro"]
+    _run([*linker, f"/out:{path.with_name('kernel32.dll')}", str(path.with_name("kernel32.obj"))], "lld-link")
+    return [*linker, f"/out:{path}", *(str(path.with_name(name)) for name in ("kernel32.lib", "floats.obj"))]
+
+
+def _dylib(platform: Platform, path: Path) -> list[str]:
+    """For macOS: the function is found in what the process has loaded."""
+    machine = {"aarch64": "arm64"}.get(platform.machine, platform.machine)
+    options = ["-dylib", "-arch", machine, "-platform_version", "macos", "11.0", "11.0", "-dead_strip"]
+    return ["lld", "-flavor", "darwin", *options, "-undefined", "dynamic_lookup", "-o", str(path)]
 
 
 def main() -> None:
