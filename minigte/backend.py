@@ -5,6 +5,7 @@ This is the one door to ``minigte.engine``, and it is imported only when it is u
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,16 +17,23 @@ import numpy as np
 from minigte.arrays import Float32
 from minigte.calls.arguments import one_of, whole_number
 from minigte.engine.formats import BYTES
-from minigte.errors import InputError, MissingDependencyError
+from minigte.errors import InputError, MissingDependencyError, OutputError
 from minigte.loading.config import ModelConfig
+from minigte.loading.weights import weights_like
 from minigte.models.batch import Batch
 from minigte.models.weights import Weights
+from minigte.runtime.replacing import replacing
+from minigte.runtime.resources import require_memory
 
 if TYPE_CHECKING:
     from minigte.engine.kernels import Kernels
+    from minigte.engine.packed_file import Packed, Plan
+    from minigte.loading.packed_folders import PackedFolders
 
 BACKENDS = ("auto", "built", "jit", "numpy")
 DTYPES = tuple(BYTES)
+
+logger = logging.getLogger(__name__)
 
 
 class Backend(Protocol):
@@ -43,6 +51,10 @@ class Backend(Protocol):
     def instructions(self) -> str:
         """What multiplies the matrices, in words."""
 
+    @property
+    def weights_are(self) -> str:
+        """Where the weights are, in words."""
+
     def last_hidden_states(
         self, batches: Iterable[Batch], *, alone: bool = False
     ) -> Iterator[tuple[Batch, Float32]]:
@@ -58,6 +70,7 @@ class NumPyBackend:
     dtype = "float32"
     threads = None
     instructions = "NumPy's BLAS"
+    weights_are = "in memory, as they are"
 
     def __init__(self, config: ModelConfig, weights: Weights) -> None:
         """Keep the weights as they are."""
@@ -156,24 +169,94 @@ def offers() -> dict[str, str]:
         return {"built": str(error), "jit": jit}
 
 
+def require_memory_for(model: str, backend: str, config: ModelConfig, dtype: str) -> None:
+    """Raise OutOfMemoryError where this process may not use as much memory as a model in memory needs."""
+    smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
+    require_memory(memory_needed(backend, config, dtype), f"{model} in {dtype}", smaller)
+
+
 def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
-    """Bytes of a model's arrays while it is loaded: all in float32, and an engine's packed copies."""
-    needed = 0
+    """Bytes of a model's arrays while it is loaded: all of them, and what packing one of them takes."""
+    kept = largest = 0
     for tensor, count in config.architecture.counted(config.encoder):
+        size = math.prod(tensor.shape)
         packed = backend != "numpy" and tensor.layer is not None and len(tensor.shape) == 2
-        needed += count * math.prod(tensor.shape) * (4 + (BYTES[dtype] if packed else 0))
-    return needed
+        kept += count * size * (BYTES[dtype] if packed else 4)
+        largest = max(largest, size * 4)
+    return kept + (0 if backend == "numpy" else 2 * largest)
 
 
 def load_backend(
-    backend: str, config: ModelConfig, weights: Weights, *, dtype: str, threads: int | None = None
+    backend: str,
+    config: ModelConfig,
+    weights: Weights,
+    *,
+    dtype: str,
+    threads: int | None = None,
+    packed: Packed | None = None,
 ) -> Backend:
-    """Build a backend that ``choose_backend`` has named; ``threads`` is for compiled ones alone."""
+    """Build a backend that ``choose_backend`` has named.
+
+    ``threads`` and ``packed``, what ``load_packed`` gave, are for compiled ones alone.
+    """
     if backend == "numpy":
         return NumPyBackend(config, weights)
     from minigte.engine.scheduler import Engine
 
-    return Engine(config.spec, weights, kernels(backend), dtype=dtype, threads=threads)
+    return Engine(
+        config.spec,
+        weights,
+        kernels(backend),
+        dtype=dtype,
+        threads=threads,
+        packed=packed,
+    )
+
+
+def load_packed(
+    backend: str, config: ModelConfig, weights: Weights, dtype: str, folders: PackedFolders
+) -> Packed:
+    """The weights as a file has them, which is written to the cache where there is none yet.
+
+    Where no file can be had, they are to be packed in memory, and what is given says why.
+    """
+    from minigte.engine.packed_file import Packed, UnusableError
+
+    reasons = []
+    try:
+        plan = _plan(backend, config, dtype, folders)
+        for path in folders.candidates(plan.name):
+            try:
+                return plan.map(path)
+            except UnusableError as error:
+                reasons.append(f"{path} {error}")
+        path = folders.make_room(plan.name, plan.size)
+        # After a power cut it may be damaged, which whoever maps it finds out.
+        with replacing(path, durable=False) as file:
+            plan.write(file, weights)
+        return plan.map(path)
+    except (InputError, OutputError, OSError, UnusableError) as error:
+        reasons.append(str(error))
+    reason = "; ".join(reasons)
+    logger.info("weights are packed in memory: %s", reason)
+    return Packed(None, f"packed in memory ({reason})")
+
+
+def pack_weights(
+    backend: str, config: ModelConfig, weights: Weights, dtype: str, folders: PackedFolders, path: Path
+) -> None:
+    """Write the weights to ``path``, packed as ``load_packed`` maps them. Raises OutputError."""
+    plan = _plan(backend, config, dtype, folders)
+    with replacing(path) as file:
+        plan.write(file, weights)
+
+
+def _plan(backend: str, config: ModelConfig, dtype: str, folders: PackedFolders) -> Plan:
+    from minigte.engine import sources
+    from minigte.engine.packed_file import Plan
+
+    identity = {**folders.identity(), "minigte": sources.version("loading", "models")}
+    return Plan(config.spec, weights_like(config), dtype, kernels(backend).level, identity)
 
 
 def kernels(backend: str) -> Kernels:

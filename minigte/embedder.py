@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from minigte.arrays import Float32, Int64, Matrix, Vector
-from minigte.backend import choose_backend, load_backend, memory_needed
+from minigte.backend import choose_backend, load_backend, load_packed, require_memory_for
 from minigte.calls.arguments import one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import (
@@ -32,11 +32,11 @@ from minigte.calls.sentence_transformers import (
 from minigte.calls.signatures import Features, Tokens, TokensOfTexts, answers, streams
 from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
-from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model
-from minigte.loading.weights import count_parameters, load_weights
+from minigte.loading.packed_folders import PackedFolders
+from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model, model_directory
+from minigte.loading.weights import count_parameters, load_weights, stored_weights
 from minigte.models.batch import Batch
 from minigte.runtime.progress import Progress
-from minigte.runtime.resources import require_memory
 from minigte.tokenizing.packing import pack
 from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
@@ -123,6 +123,7 @@ class Embedder:
         backend = BACKENDS.get(backend, backend)
         choose_backend(backend, dtype, threads)  # raises before anything is fetched
         self._computing = backend, dtype, threads
+        self._cache_folder = cache_folder
         self.source = find_model(
             model_name_or_path,
             revision=revision,
@@ -150,15 +151,20 @@ class Embedder:
         self._tokenizers = {  # by task, for models that cut queries or documents to a length of their own
             task: self._load_tokenizer(length) for task, length in lengths if length is not None
         }
-        needed = memory_needed(name, self.config, dtype)
-        smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
-        require_memory(needed, f"{self.source.name} in {dtype}", smaller)
-        weights = load_weights(self.source.folder, self.config)
-        self.num_parameters = count_parameters(weights)
-        self._weights = weights if name == "numpy" else None  # an engine packs its own
+        self.num_parameters = count_parameters(self.config)
+        packed = self._weights = None  # an engine has its own
+        if name == "numpy":
+            require_memory_for(self.source.name, name, self.config, dtype)
+            weights = self._weights = load_weights(self.source.folder, self.config)
+        else:
+            weights = stored_weights(self.source.folder, self.config)
+            folders = PackedFolders(self.source.folder, self.config, model_directory(self._cache_folder))
+            packed = load_packed(name, self.config, weights, dtype, folders)
+            if packed.model is None:
+                require_memory_for(self.source.name, name, self.config, dtype)
         self.backend_name = name
         self.backend = self._own_backend = load_backend(
-            name, self.config, weights, dtype=dtype, threads=threads
+            name, self.config, weights, dtype=dtype, threads=threads, packed=packed
         )
         logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
 

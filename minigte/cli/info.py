@@ -86,6 +86,7 @@ def _of_model(model_options: dict[str, Any]) -> dict[str, object]:
         "assumed": list(config.assumed),
         "dtype": embedder.backend.dtype,
         "backend": embedder.backend_name,
+        "packed weights": embedder.backend.weights_are,
         "instructions": embedder.backend.instructions,
         "threads": embedder.backend.threads or "as NumPy's BLAS decides",
     }

@@ -16,6 +16,7 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.formats import BYTES
 from minigte.engine.helpers import Helpers, Job
 from minigte.engine.kernels import Begin, Kernels
+from minigte.engine.packed_file import Packed
 from minigte.engine.weights import PackedModel, pack_model, read_only, with_reach
 from minigte.engine.workspace import Workspace, allocate, meeting_point
 from minigte.errors import InputError
@@ -55,7 +56,9 @@ class Engine:
         *,
         dtype: str = "float32",
         threads: int | None = None,
+        packed: Packed | None = None,
     ) -> None:
+        """``packed``: the weights as a file has them; without a model in it they are packed here."""
         if dtype not in BYTES:
             raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(BYTES)}")
         if threads is not None and threads < 1:
@@ -65,7 +68,8 @@ class Engine:
         self._spec = spec
         self._kernels = kernels
         kernels.prepare(dtype)
-        self._model: PackedModel = pack_model(spec, weights, dtype, kernels.level)
+        model, self.weights_are = packed or Packed(None, "packed in memory")
+        self._model = pack_model(spec, weights, dtype, kernels.level) if model is None else model
         self._distance_embeddings = weights.distance_embeddings
         self._idle_workspaces: list[tuple[Workspace, Begin]] = []
         self._helpers = Helpers(self.threads - 1)

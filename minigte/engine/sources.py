@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import minigte
 import minigte.version
 
 
 @functools.cache
-def version() -> str:
-    """A hash of the package's version and of every source file of the engine."""
+def version(*rooms: str) -> str:
+    """A hash of the package's version and of every source file of the engine, and of other rooms."""
     digest = hashlib.sha256(minigte.version.__version__.encode())
-    for name, source in _files(folder()):
-        digest.update(name.encode() + source)
+    for room in ("engine", *rooms):
+        for name, source in _files(folder(room)):
+            digest.update(name.encode() + source)
     return digest.hexdigest()
 
 
@@ -25,14 +27,14 @@ def are_here() -> bool:
     return next(_files(folder()), None) is not None
 
 
-def folder() -> Any:
-    """The engine's folder, a Path or, inside a zip file, what stands for one."""
-    path = Path(__file__).parent
+def folder(room: str = "engine") -> Any:
+    """A room's folder, a Path or, inside a zip file, what stands for one."""
+    path = Path(__file__).parent.parent / room
     if path.is_dir():
         return path
     import importlib.resources  # 10 ms that only zip files are worth
 
-    return importlib.resources.files(__package__)
+    return importlib.resources.files(minigte) / room
 
 
 def _files(folder: Any) -> Iterator[tuple[str, bytes]]:

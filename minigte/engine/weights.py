@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,32 @@ class PackedModel(NamedTuple):
     angles_of: Int64  # (L,) the layer's table
 
 
+class Storage(Protocol):
+    """Where the arrays of a packed model are put; each has a name of its own."""
+
+    filled: bool  # whether the arrays have their values already
+
+    def rows(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+        """An array of zeros, whose rows are assigned one by one."""
+
+    def whole(self, name: str, array: npt.NDArray[Any], dtype: npt.DTypeLike) -> Any:
+        """An array that holds these values."""
+
+
+class Memory:
+    """Arrays in this process's own memory."""
+
+    filled = False
+
+    def rows(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Large arrays in pages of their own."""
+        return memory.zeros(shape, dtype)
+
+    def whole(self, name: str, array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """The array itself, where it is as the kernels want it."""
+        return read_only(array, dtype)
+
+
 def to_bfloat16(a: Float32) -> npt.NDArray[np.uint16]:
     """float32 to the nearest bfloat16, ties to even, as its bits."""
     bits = a.view(np.uint32)
@@ -82,17 +108,21 @@ def pack_matrix(
     parameters: Iterable[tuple[Float32, Float32]],
     dtype: str,
     level: Level,
+    storage: Storage | None = None,
+    name: str = "",
 ) -> Matrix:
     """Pack one (outputs, inputs) weight and (outputs,) bias per encoder layer; both sizes whole panels."""
-    form = format_of(dtype, level)
+    form, storage = format_of(dtype, level), storage or Memory()
     panels, steps = outputs // level.panel, inputs // form.group
     quantized = dtype == "int8"
     matrix = Matrix(
-        memory.zeros((layers, panels, steps, level.panel, form.group), form.panel),
-        memory.zeros((layers, outputs), np.float32),
-        memory.zeros((layers, outputs if quantized else 0), np.float32),
-        memory.zeros((layers, outputs if quantized else 0), np.int32),
+        storage.rows(f"{name}.panels", (layers, panels, steps, level.panel, form.group), form.panel),
+        storage.rows(f"{name}.bias", (layers, outputs), np.float32),
+        storage.rows(f"{name}.scale", (layers, outputs if quantized else 0), np.float32),
+        storage.rows(f"{name}.offset", (layers, outputs if quantized else 0), np.int32),
     )
+    if storage.filled:
+        return matrix
     for layer, (weight, bias) in enumerate(parameters):
         values: npt.NDArray[Any] = weight
         if dtype == "bfloat16":
@@ -106,7 +136,8 @@ def pack_matrix(
         matrix.panels[layer] = values.reshape(panels, level.panel, steps, form.group).swapaxes(1, 2)
         matrix.bias[layer] = bias
     for array in matrix:
-        array.flags.writeable = False
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
     return matrix
 
 
@@ -117,8 +148,14 @@ def read_only(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]
     return view
 
 
-def pack_model(spec: Spec, weights: Weights, dtype: str, level: Level) -> PackedModel:
-    """The kernel's form of a model; of ``weights`` only the embedding tables are kept, the rest is copied."""
+def pack_model(
+    spec: Spec, weights: Weights, dtype: str, level: Level, storage: Storage | None = None
+) -> PackedModel:
+    """The kernel's form of a model, in ``storage``, by default in memory.
+
+    In memory the embedding tables of ``weights`` are kept and the rest is copied, an array at a time.
+    """
+    storage = storage or Memory()
     padded, form = level.padded, format_of(dtype, level)
     heads, head_size = spec.num_attention_heads, spec.head_size
     hidden_width, head_width = padded(spec.hidden_size), padded(head_size)
@@ -184,14 +221,26 @@ def pack_model(spec: Spec, weights: Weights, dtype: str, level: Level) -> Packed
         return corner(layer.output_weight, hidden_width, wide), corner(layer.output_bias, hidden_width)
 
     def matrix(
-        outputs: int, inputs: int, of: Callable[[LayerWeights], tuple[Float32, Float32]], dtype: str = dtype
+        name: str,
+        outputs: int,
+        inputs: int,
+        of: Callable[[LayerWeights], tuple[Float32, Float32]],
+        dtype: str = dtype,
     ) -> Matrix:
-        return pack_matrix(len(layers), outputs, inputs, map(of, layers), dtype, level)
+        return pack_matrix(len(layers), outputs, inputs, map(of, layers), dtype, level, storage, name)
 
-    def norms(*pairs: tuple[Float32, Float32]) -> Float32:
+    def norms(name: str, *pairs: tuple[Float32, Float32]) -> Float32:
         """The norms of these weights and biases, without those that are absent."""
         rows = [[corner(a, hidden_width) for a in pair] for pair in pairs if pair[0].size]
-        return read_only(np.reshape(rows, (len(rows), 2, hidden_width)), np.float32)
+        whole: Float32 = storage.whole(name, np.reshape(rows, (len(rows), 2, hidden_width)), np.float32)
+        return whole
+
+    def table(name: str, array: Float32) -> Float32:
+        """An embedding table, of no rows where it is absent."""
+        whole: Float32 = storage.whole(
+            name, array if array.size else np.empty((0, spec.hidden_size)), np.float32
+        )
+        return whole
 
     attention_norms = [(a.attention_norm_weight, a.attention_norm_bias) for a in layers]
     feed_forward_norms = [(a.feed_forward_norm_weight, a.feed_forward_norm_bias) for a in layers]
@@ -213,19 +262,21 @@ def pack_model(spec: Spec, weights: Weights, dtype: str, level: Level) -> Packed
         activation=ACTIVATIONS[spec.hidden_act] + (GATED if spec.gated else 0),
         first_position=spec.first_position,
         padding_id=spec.padding_id,
-        word_embeddings=read_only(weights.word_embeddings, np.float32),
-        position_embeddings=_table(weights.position_embeddings, spec.hidden_size),
-        token_type_embeddings=_table(weights.token_type_embeddings, spec.hidden_size),
-        embeddings_norm=norms((weights.embeddings_norm_weight, weights.embeddings_norm_bias)),
-        first_norm=norms(*first_norm),
-        norm_after_attention=norms(*attention_norms),
-        norm_after_feed_forward=norms(*feed_forward_norms),
-        query_key=matrix(2 * context_width, hidden_width, query_key),
-        value=matrix(context_width, hidden_width, value, form.value_dtype),
+        word_embeddings=table("word_embeddings", weights.word_embeddings),
+        position_embeddings=table("position_embeddings", weights.position_embeddings),
+        token_type_embeddings=table("token_type_embeddings", weights.token_type_embeddings),
+        embeddings_norm=norms(
+            "embeddings_norm", (weights.embeddings_norm_weight, weights.embeddings_norm_bias)
+        ),
+        first_norm=norms("first_norm", *first_norm),
+        norm_after_attention=norms("norm_after_attention", *attention_norms),
+        norm_after_feed_forward=norms("norm_after_feed_forward", *feed_forward_norms),
+        query_key=matrix("query_key", 2 * context_width, hidden_width, query_key),
+        value=matrix("value", context_width, hidden_width, value, form.value_dtype),
         value_apart=dtype != form.value_dtype,
-        attention_output=matrix(hidden_width, context_width, attention_output),
-        intermediate=matrix((2 if spec.gated else 1) * wide, hidden_width, intermediate),
-        output=matrix(hidden_width, wide, output),
+        attention_output=matrix("attention_output", hidden_width, context_width, attention_output),
+        intermediate=matrix("intermediate", (2 if spec.gated else 1) * wide, hidden_width, intermediate),
+        output=matrix("output", hidden_width, wide, output),
         windows=read_only(_windows(spec), np.int64),
         reach=0,
         distance_bias=read_only(np.empty((0, 0)), np.float32),
@@ -265,8 +316,3 @@ def _windows(spec: Spec) -> Int64:
         before = window or spec.max_tokens
         rows.append((before, 0 if spec.causal else before))
     return np.array(rows, np.int64).reshape(-1, 2)
-
-
-def _table(array: Float32, width: int) -> Float32:
-    """An embedding table as the kernel takes it, of no rows where it is absent."""
-    return read_only(np.empty((0, width)) if not array.size else array, np.float32)

@@ -10,18 +10,21 @@ As in transformers, what stands beside the encoder (the heads of other tasks, la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from minigte.arrays import Float32
 from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
-from minigte.loading.safetensors_files import read_safetensors, read_shards
+from minigte.loading.safetensors_files import read_safetensors, read_shards, shards_of
 from minigte.loading.stored_tensors import StoredTensor
-from minigte.models.architecture import Architecture
-from minigte.models.weights import LayerWeights, Weights
+from minigte.models.architecture import Architecture, Tensor
+from minigte.models.weights import ABSENT, LayerWeights, Weights
 from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
 
@@ -37,25 +40,70 @@ def load_weights(folder: Path, config: ModelConfig) -> Weights:
     Raises CheckpointError where no file is found, a file is damaged, a tensor is missing, unknown, of
     another shape or not finite; the message names the file and the tensor.
     """
-    tensors = list(config.architecture.tensors(config.encoder))
-    stored = _read_tensors(
-        folder / config.transformer,
-        {tensor.name: tensor.stored_shape for tensor in tensors},
-        config.architecture,
-        config.spec.num_hidden_layers,
-    )
+    read = functools.cache(_Checkpoint(folder, config).read)  # several arrays may be kept in one tensor
+    return _weights(config, lambda tensor: tensor.take(read(tensor.name)))
+
+
+def weights_like(config: ModelConfig) -> Weights:
+    """Arrays of the shapes that a model of this configuration has; they take no memory and hold zeros."""
+    return _weights(config, lambda tensor: np.broadcast_to(np.float32(0), tensor.shape))
+
+
+def stored_weights(folder: Path, config: ModelConfig) -> Weights:
+    """As ``load_weights``, but each array is read whenever it is asked for, and kept by nobody here.
+
+    So the weights of a large model can be packed one array at a time. What can be wrong with the file as a
+    whole, its tensors' names and their shapes is found at once; damaged values are when they are read.
+    """
+    read = _Checkpoint(folder, config).read
+    arrays: dict[int | None, dict[str, Tensor]] = {
+        layer: {} for layer in range(config.spec.num_hidden_layers)
+    }
+    arrays[None] = {}
+    for tensor in config.architecture.tensors(config.encoder):
+        arrays[tensor.layer][tensor.field] = tensor
+    own = arrays.pop(None)
+    layers = tuple(cast(LayerWeights, _Stored(layer, read)) for layer in arrays.values())
+    return cast(Weights, _Stored(own, read, layers))
+
+
+class _Stored:
+    """Stands for a LayerWeights, or for a Weights, and reads the attribute that it is asked for."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        read: Callable[[str], Float32],
+        layers: tuple[LayerWeights, ...] = (),
+    ) -> None:
+        self._tensors, self._read, self.layers = tensors, read, layers
+
+    def __getattr__(self, name: str) -> Float32:
+        if name not in self._tensors:
+            if name.startswith("_"):  # what Python asks of any object
+                raise AttributeError(name)
+            return ABSENT
+        tensor = self._tensors[name]
+        return _read_only(tensor.take(self._read(tensor.name)))
+
+
+def _weights(config: ModelConfig, array: Callable[[Tensor], Float32]) -> Weights:
     fields: dict[int | None, dict[str, Float32]] = {}
-    for tensor in tensors:
-        array = fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(stored[tensor.name])
-        array.flags.writeable = False
+    for tensor in config.architecture.tensors(config.encoder):
+        fields.setdefault(tensor.layer, {})[tensor.field] = _read_only(array(tensor))
     own = fields.pop(None)
     return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
 
 
-def count_parameters(weights: Weights) -> int:
+def _read_only(array: Float32) -> Float32:
+    array.flags.writeable = False
+    return array
+
+
+def count_parameters(config: ModelConfig) -> int:
     """How many numbers a model's arrays hold in all."""
-    own = sum(a.size for a in vars(weights).values() if isinstance(a, np.ndarray))
-    return own + sum(array.size for layer in weights.layers for array in vars(layer).values())
+    counted = config.architecture.counted(config.encoder)
+    return sum(count * math.prod(tensor.shape) for tensor, count in counted)
 
 
 def find_weights(folder: Path) -> Path | None:
@@ -68,8 +116,17 @@ def find_weights(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
-def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
-    """The weight file of the encoder in ``folder``, and the tensors in it. Raises CheckpointError."""
+def weight_files(folder: Path) -> list[Path]:
+    """All files with the weights of the encoder in ``folder``. Raises CheckpointError where there is none."""
+    path = _find_readable(folder)
+    files = [folder / shard for shard in shards_of(path)] if path.name == INDEX else [path]
+    for file in files:
+        check_file(file, CheckpointError)
+    return files
+
+
+def _find_readable(folder: Path) -> Path:
+    """The weight file of the encoder in ``folder``, of a kind that is read. Raises CheckpointError."""
     path = find_weights(folder)
     if path is None:
         raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}")
@@ -83,29 +140,54 @@ def _stored_tensors(folder: Path) -> tuple[Path, Iterator[StoredTensor]]:
             f"safetensors{other}"
         )
     check_file(path, CheckpointError)
+    return path
+
+
+def _stored_tensors(path: Path) -> Iterator[StoredTensor]:
     if path.name == INDEX:
-        return path, read_shards(path)
+        return read_shards(path)
     if path.suffix == ".onnx":
         from minigte.loading.onnx_files import read_onnx
 
-        return path, read_onnx(path)
-    return path, read_safetensors(path, None)
+        return read_onnx(path)
+    return read_safetensors(path, None)
 
 
-def _read_tensors(
-    folder: Path, expected: Mapping[str, tuple[int, ...]], architecture: Architecture, num_hidden_layers: int
-) -> dict[str, Float32]:
-    """Find the weight file and read the tensors ``expected`` of it; what is not the encoder's is passed over.
+class _Checkpoint:
+    """A model's weight file, whose tensors are known by name and shape to be the model's.
 
-    A tensor is read when its name and shape are known to be right: what does not belong to the model costs no
-    memory, however large it is.
+    A tensor is read when it is asked for: what does not belong to the model costs no memory, however large it
+    is.
     """
-    path, stored = _stored_tensors(folder)
+
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
+        """Look for the file in a model folder. Raises CheckpointError."""
+        tensors = config.architecture.tensors(config.encoder)
+        self._shapes = {tensor.name: tensor.stored_shape for tensor in tensors}
+        self._path = _find_readable(folder / config.transformer)
+        self._tensors = _find_tensors(
+            self._path, self._shapes, config.architecture, config.spec.num_hidden_layers
+        )
+
+    def read(self, name: str) -> Float32:
+        """One of the model's tensors, in float32. Raises CheckpointError."""
+        tensor: Float32 = zeros(self._shapes[name], np.float32)
+        with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
+            tensor[...] = self._tensors[name]()
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(f"{self._path}: tensor {name} holds NaN or infinity: get the file again")
+        return _read_only(tensor)
+
+
+def _find_tensors(
+    path: Path, expected: Mapping[str, tuple[int, ...]], architecture: Architecture, num_hidden_layers: int
+) -> dict[str, Callable[[], Any]]:
+    """What reads each of the tensors ``expected`` of a file; what is not the encoder's is passed over."""
     own = tuple({name.partition(".")[0] + "." for name in expected})  # where an encoder's tensors are
-    tensors: dict[str, Float32] = {}
+    tensors: dict[str, Callable[[], Any]] = {}
     unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
     others: list[str] = []
-    for stored_name, shape, read in stored:
+    for stored_name, shape, read in _stored_tensors(path):
         name = architecture.canonical_name(stored_name)
         if name in tensors or name in unknown:
             raise CheckpointError(f"{path} has two tensors {name}")
@@ -121,12 +203,7 @@ def _read_tensors(
             raise CheckpointError(
                 f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
             )
-        tensors[name] = zeros(shape, np.float32)
-        with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
-            tensors[name][...] = read()
-        if not np.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
-        tensors[name].flags.writeable = False
+        tensors[name] = read
     for name, shape in expected.items():
         if name not in tensors:
             beside = f"; it has others, the first {others[0]}" if others else ""

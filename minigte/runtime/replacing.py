@@ -22,8 +22,10 @@ READER_SECONDS = 30.0  # how long a named pipe may have no reader
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a file to write, which takes the name ``path`` when the block ends without an error.
+
+    ``durable``: have it on the disk before, so that after a power cut it is there whole or not at all.
 
     On an error it is removed, and what stood at ``path`` stays as it was. What stands there is replaced with
     its permissions and its owner kept; what is no regular file is written to in place. An OSError (disk full,
@@ -42,7 +44,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 _take_after(target, temporary)
                 yield file
                 file.flush()
-                os.fsync(handle)
+                if durable:
+                    os.fsync(handle)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

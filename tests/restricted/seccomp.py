@@ -1,8 +1,9 @@
-"""Run a command under a seccomp filter that refuses system calls: seccomp.py COMMAND ...
+"""Run a command under a seccomp filter that refuses system calls: seccomp.py [--no-shared-maps] COMMAND ...
 
 Refused with EPERM is what a sandbox for computing has no use for: sockets, namespaces, mounts, tracing, other
 processes' memory, shared memory files, the choice of cores. clone3 gets
-ENOSYS, as from Docker's filter, so that the C library falls back to clone. For x86-64.
+ENOSYS, as from Docker's filter, so that the C library falls back to clone. With --no-shared-maps nothing may
+be mapped MAP_SHARED, as a security module may refuse it; libraries, mapped privately, still load. For x86-64.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import sys
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 AUDIT_ARCH_X86_64 = 0xC000003E
-LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # classic BPF: ld [k], jeq #k, ret #k
-NUMBER, ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+# classic BPF: ld [k], jeq #k, jset #k, ret #k
+LOAD, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN = 0x20, 0x15, 0x45, 0x06
+NUMBER, ARCHITECTURE, FLAGS = 0, 4, 16 + 3 * 8  # offsets in struct seccomp_data
+MMAP, MAP_SHARED = 9, 1
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
-EPERM, ENOSYS = 1, 38
+EPERM, EACCES, ENOSYS = 1, 13, 38
 NOT_HERE = 77
 
 REFUSED = {
@@ -59,6 +62,10 @@ def main() -> int:
     program += instruction(LOAD, NUMBER)
     for number, errno in REFUSED.items():
         program += instruction(JUMP_IF_EQUAL, number, 0, 1) + instruction(RETURN, ERRNO | errno)
+    if sys.argv[1] == "--no-shared-maps":
+        del sys.argv[1]
+        program += instruction(JUMP_IF_EQUAL, MMAP, 0, 3) + instruction(LOAD, FLAGS)
+        program += instruction(JUMP_IF_SET, MAP_SHARED, 0, 1) + instruction(RETURN, ERRNO | EACCES)
     program += instruction(RETURN, ALLOW)
     code = ctypes.create_string_buffer(program, len(program))
     fprog = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(code)))
