@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import state_dicts
 import tiny
 from hypothesis import strategies as st
 
@@ -97,7 +98,10 @@ def spoiled_bytes(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 def write_valid(folder: Path, form: str) -> Path:
-    """A tiny model with sentence-transformers' files; form: safetensors, F16, BF16, shards, onnx."""
+    """A tiny model with sentence-transformers' files.
+
+    ``form``: safetensors, F16, BF16, shards, onnx; or a state dict, zip or of the old form.
+    """
     tiny.write_model(
         folder,
         tiny.config(num_hidden_layers=1),
@@ -108,6 +112,11 @@ def write_valid(folder: Path, form: str) -> Path:
     if form == "onnx":
         (folder / "model.safetensors").unlink()
         tiny.write_onnx(folder / "model.onnx", tiny.tensors(tiny.config(num_hidden_layers=1)))
+    if form in ("zip", "old"):
+        (folder / "model.safetensors").unlink()
+        write = state_dicts.write if form == "zip" else state_dicts.write_old_form
+        arrays = tiny.tensors(tiny.config(num_hidden_layers=1))
+        write(folder / "pytorch_model.bin", state_dicts.contiguous(arrays))
     return tiny.write_sentence_transformers(
         folder,
         sentence_bert={"max_seq_length": 16, "do_lower_case": False},

@@ -107,7 +107,12 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
         model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.Dense", "path": ""}]))
     ),
     "… is not a whole safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
-    "… which can run code": lambda f: Embedder(model(f, model__safetensors=None, pytorch_model__bin="")),
+    "… asks for": lambda f: Embedder(
+        model(f, model__safetensors=None, pytorch_model__bin="cposix\nsystem\n.")
+    ),
+    "… is not a whole state dict": lambda f: Embedder(
+        model(f, model__safetensors=None, pytorch_model__bin="")
+    ),
     "… is a git-lfs": lambda f: Embedder(model(f, model__safetensors=LFS)),
     "…: minigte does not know the key": lambda f: Embedder(
         model(f, sentence_bert_config__json='{"magic": 1}')

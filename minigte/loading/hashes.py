@@ -94,7 +94,8 @@ def model_sha256(folder: Path, config: ModelConfig) -> str:
     """One sha256 over a model folder's weights, configuration and tokenizer files."""
     transformer = folder / config.transformer
     files = {*folder.glob("*.json"), *folder.glob("*/config.json")}
-    files.update(*(transformer.glob(pattern) for pattern in ("*.json", "vocab.txt", "model-*.safetensors")))
+    patterns = ("*.json", "vocab.txt", "model-*.safetensors", "pytorch_model-*.bin")
+    files.update(*(transformer.glob(pattern) for pattern in patterns))
     weights = find_weights(transformer)
     if weights is not None:
         files.update(weights.parent.glob(weights.name + "*"))  # an ONNX export may have a second file

@@ -8,7 +8,7 @@ from typing import Any
 
 from minigte.errors import ConfigError
 from minigte.loading.config import SENTENCE_BERT_FILES
-from minigte.loading.weights import INDEX, SAFETENSORS
+from minigte.loading.weights import INDEX, SAFETENSORS, STATE_DICT, STATE_DICT_INDEX
 from minigte.runtime.reading import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -33,11 +33,15 @@ def required_files(folder: Path) -> Iterator[str]:
         yield f"{transformer}{name}"
     if not (folder / f"{transformer}tokenizer.json").exists():
         yield f"{transformer}vocab.txt"
-    if not (folder / f"{transformer}{INDEX}").exists():
-        yield f"{transformer}{SAFETENSORS}"
+    listed = [f"{transformer}{name}" for name in (INDEX, STATE_DICT_INDEX)]
+    index = next((name for name in listed if (folder / name).exists()), None)
+    whole = [f"{transformer}{name}" for name in (SAFETENSORS, STATE_DICT)]
+    if index is None:
+        if not any((folder / name).exists() for name in whole):
+            yield from whole
         return
-    index = _content(folder / f"{transformer}{INDEX}")
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    content = _content(folder / index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if isinstance(weight_map, dict):
         yield from sorted(
             {f"{transformer}{shard}" for shard in weight_map.values() if isinstance(shard, str)}

@@ -1,4 +1,4 @@
-"""Safetensors: one file, or the shards that an index lists, read tensor by tensor; and written.
+"""Safetensors: a file read tensor by tensor; and written.
 
 The format: https://huggingface.co/docs/safetensors/index#format
 """
@@ -18,30 +18,8 @@ import safetensors
 
 from minigte.arrays import Float32
 from minigte.errors import CheckpointError
-from minigte.loading.stored_tensors import StoredTensor
-from minigte.runtime.reading import check_file, read_object
-
-
-def read_shards(index: Path) -> Iterator[StoredTensor]:
-    """Read the shards that an index lists; each must hold exactly the tensors listed for it."""
-    for shard, names in shards_of(index).items():
-        check_file(index.parent / shard, CheckpointError)
-        yield from read_safetensors(index.parent / shard, names)
-
-
-def shards_of(index: Path) -> dict[str, set[str]]:
-    """The files that an index lists, in order, and the names of the tensors in each."""
-    weight_map = read_object(index, CheckpointError).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise CheckpointError(f"{index} has no weight_map of tensor names to file names")
-    shards: dict[str, set[str]] = {}
-    for name, shard in weight_map.items():
-        if shard != Path(shard).name or not shard.endswith(".safetensors"):
-            raise CheckpointError(
-                f"{index}: {shard!r} is not the name of a safetensors file of the same folder"
-            )
-        shards.setdefault(shard, set()).add(name)
-    return dict(sorted(shards.items()))
+from minigte.loading.shards import check_listed
+from minigte.loading.stored_tensors import StoredTensor, widen_bfloat16
 
 
 def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTensor]:
@@ -50,9 +28,7 @@ def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTe
         # It stays open for as long as a tensor of it may still be read.
         file = safetensors.safe_open(path, framework="numpy")
         names = list(file.keys())
-        if expected is not None and set(names) != expected:
-            name = min(set(names) ^ expected)
-            raise CheckpointError(f"{path} and the index disagree about the tensor {name}: get both again")
+        check_listed(path, set(names), expected)
         for name in names:
             stored = file.get_slice(name)
             shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
@@ -99,8 +75,8 @@ def _read_bfloat16(path: Path, name: str) -> Float32:
         header_size = int.from_bytes(file.read(8), "little")
         tensor = json.loads(file.read(header_size))[name]
         begin, end = tensor["data_offsets"]
-        upper = np.fromfile(file, "<u2", (end - begin) // 2, offset=begin)  # the upper half of a float32
-    return (upper.astype(np.uint32) << 16).view(np.float32).reshape(tensor["shape"])
+        upper = np.fromfile(file, "<u2", (end - begin) // 2, offset=begin)
+    return widen_bfloat16(upper).reshape(tensor["shape"])
 
 
 def save_safetensors(tensors: Mapping[str, Float32], path: Path) -> None:

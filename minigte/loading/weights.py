@@ -1,8 +1,7 @@
 """A model folder's weight files, read into named float32 arrays and checked against the architecture.
 
-Read: ``model.safetensors``, shards listed in ``model.safetensors.index.json``, or an ONNX export where
-there is nothing else. Values may be float64, float32, float16 or bfloat16.
-Pickles (``pytorch_model.bin``) can run code when they are opened, so they are never read.
+Read: ``model.safetensors``, else ``pytorch_model.bin``, each whole or in shards that an index lists, or an
+ONNX export where there is neither. Values may be float64, float32, float16 or bfloat16.
 
 As in transformers, what stands beside the encoder (the heads of other tasks, layers beyond
 ``num_hidden_layers``) is passed over.
@@ -21,7 +20,9 @@ import numpy as np
 from minigte.arrays import Float32
 from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
-from minigte.loading.safetensors_files import read_safetensors, read_shards, shards_of
+from minigte.loading.safetensors_files import read_safetensors
+from minigte.loading.shards import read_shards, shards_of
+from minigte.loading.state_dict_files import read_state_dict
 from minigte.loading.stored_tensors import StoredTensor
 from minigte.models.architecture import Architecture, Tensor
 from minigte.models.weights import ABSENT, LayerWeights, Weights
@@ -30,7 +31,8 @@ from minigte.runtime.reading import check_file
 
 SAFETENSORS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+STATE_DICT = "pytorch_model.bin"
+STATE_DICT_INDEX = "pytorch_model.bin.index.json"
 ONNX = ("model.onnx", "onnx/model.onnx")
 
 
@@ -109,17 +111,18 @@ def count_parameters(config: ModelConfig) -> int:
 def find_weights(folder: Path) -> Path | None:
     """The file with the weights of the encoder in ``folder``, or None.
 
-    transformers takes safetensors, else a pickle, and never an ONNX export: what lies beside either may be
-    another model's, such as the one that was fine-tuned.
+    transformers takes safetensors, else a state dict, and never an ONNX export: what lies beside either may
+    be another model's, such as the one that was fine-tuned.
     """
-    names = (SAFETENSORS, INDEX, *PICKLES, *ONNX)
+    names = (SAFETENSORS, INDEX, STATE_DICT, STATE_DICT_INDEX, *ONNX)
     return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def weight_files(folder: Path) -> list[Path]:
     """All files with the weights of the encoder in ``folder``. Raises CheckpointError where there is none."""
     path = _find_readable(folder)
-    files = [folder / shard for shard in shards_of(path)] if path.name == INDEX else [path]
+    listed = path.name in (INDEX, STATE_DICT_INDEX)
+    files = [folder / shard for shard in shards_of(path)] if listed else [path]
     for file in files:
         check_file(file, CheckpointError)
     return files
@@ -129,23 +132,18 @@ def _find_readable(folder: Path) -> Path:
     """The weight file of the encoder in ``folder``, of a kind that is read. Raises CheckpointError."""
     path = find_weights(folder)
     if path is None:
-        raise CheckpointError(f"no weights ({SAFETENSORS}, {INDEX} or {ONNX[0]}) in {folder}")
-    if path.name in PICKLES:  # not even looked into
-        what = "is a pickle" if path.suffix == ".bin" else "lists pickles"
-        export = next((name for name in ONNX if (folder / name).exists()), None)
-        other = f"; if {export} beside it is the same model, move the pickle away" if export else ""
-        raise CheckpointError(
-            f"{path} {what}, which can run code when opened, and minigte does not read them: save the model "
-            f"as "
-            f"safetensors{other}"
-        )
+        raise CheckpointError(f"no weights ({SAFETENSORS}, {STATE_DICT} or {ONNX[0]}) in {folder}")
     check_file(path, CheckpointError)
     return path
 
 
 def _stored_tensors(path: Path) -> Iterator[StoredTensor]:
     if path.name == INDEX:
-        return read_shards(path)
+        return read_shards(path, read_safetensors)
+    if path.name == STATE_DICT_INDEX:
+        return read_shards(path, read_state_dict)
+    if path.name == STATE_DICT:
+        return read_state_dict(path, None)
     if path.suffix == ".onnx":
         from minigte.loading.onnx_files import read_onnx
 

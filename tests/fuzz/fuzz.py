@@ -38,6 +38,8 @@ FORMS = {  # target: the form of the folder, and the file that is made up
     "bfloat16": ("BF16", "model.safetensors"),
     "index": ("shards", "model.safetensors.index.json"),
     "onnx": ("onnx", "model.onnx"),
+    "state_dict": ("zip", "pytorch_model.bin"),
+    "old_state_dict": ("old", "pytorch_model.bin"),
 }
 TARGETS = (*FORMS, "text")
 

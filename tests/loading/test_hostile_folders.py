@@ -14,6 +14,7 @@ from typing import Any
 
 import hostile
 import pytest
+import state_dicts
 import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ JSON_FILES = (
     "tokenizer_config.json",
     "tokenizer.json",
 )
-FORMS = ("safetensors", "F16", "BF16", "shards", "onnx")
+FORMS = ("safetensors", "F16", "BF16", "shards", "onnx", "zip", "old")
 
 spoil = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -67,7 +68,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 def weight_files(folder: Folder) -> list[str]:
-    return [name for name in folder.files if name.startswith("model")]
+    return [name for name in folder.files if name.startswith(("model", "pytorch_model"))]
 
 
 @pytest.mark.parametrize("name", JSON_FILES)
@@ -476,14 +477,16 @@ class RunsCode:
         return os.mkdir, (str(self.canary),)
 
 
-def test_no_pickle_is_opened_and_no_code_run(tmp_path: Path) -> None:
-    """With weights beside the pickles, and without: every file that Python opens is watched."""
-    pytest.importorskip("onnx", reason="the onnx extra is not installed")
+def test_no_other_pickle_is_opened_and_no_code_run(tmp_path: Path) -> None:
+    """With weights beside the pickles, and without: every file that Python opens is watched.
+
+    ``pytorch_model.bin`` is opened only where there is no safetensors, and what it asks for is not done.
+    """
     poison = pickle.dumps(RunsCode(tmp_path / "canary"))
     folders = []
-    for form in ("safetensors", "shards", "onnx", "pickles"):
+    for form in ("safetensors", "shards", "poison", "poison in a zip"):
         folder = hostile.write_valid(tmp_path / form, form)
-        if form == "pickles":
+        if form.startswith("poison"):
             (folder / "model.safetensors").unlink()
         for name in (
             "pytorch_model.bin",
@@ -494,6 +497,8 @@ def test_no_pickle_is_opened_and_no_code_run(tmp_path: Path) -> None:
             "rng.pth",
         ):
             (folder / name).write_bytes(poison)
+        if form == "poison in a zip":
+            state_dicts.write(folder / "pytorch_model.bin", {}, change=lambda _: poison)
         (folder / "1_Pooling" / "pytorch_model.bin").write_bytes(poison)
         (folder / "modeling_bert.py").write_text("raise SystemExit(1)")
         folders.append(folder)
@@ -505,12 +510,17 @@ def test_no_pickle_is_opened_and_no_code_run(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     seen = json.loads(process.stdout)
-    assert "pytorch_model.bin is a pickle, which can run code" in process.stderr
+    for form in ("poison", "poison in a zip"):
+        assert f"{form}/pytorch_model.bin asks for {os.mkdir.__module__}.mkdir" in process.stderr
     opened = {Path(name).resolve() for event, name in seen if event == "open"}
     opened = {path for path in opened if path.parts[1] not in ("proc", "sys")}  # how much memory there is
     assert {folder / "config.json" for folder in folders} <= opened  # the watch works
-    allowed = {".json", ".onnx", ".safetensors"}
-    assert [path for path in opened if path.suffix not in allowed or tmp_path not in path.parents] == []
+    assert [path for path in opened if tmp_path not in path.parents] == []
+    weights = {path.relative_to(tmp_path).as_posix() for path in opened if path.suffix != ".json"}
+    assert {name for name in weights if not name.endswith(".safetensors")} == {
+        "poison/pytorch_model.bin",
+        "poison in a zip/pytorch_model.bin",
+    }
     assert [event for event in seen if event[0] != "open"] == []
     assert not (tmp_path / "canary").exists()
     with pytest.raises(FileNotFoundError):  # the poison is one

@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import pytest
 import servers
+import state_dicts
 import tiny
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
@@ -97,6 +98,23 @@ class TestHub:
         with servers.Hub(REPOSITORY, model).running() as hub:
             find(REPOSITORY, hub.url)
         assert not [line for line in hub.requests if "pytorch" in line or "onnx" in line]
+
+    @pytest.mark.parametrize("shards", [False, True])
+    def test_a_state_dict_is_fetched_where_there_is_no_safetensors(self, find, model, shards):
+        (model / "model.safetensors").unlink()
+        arrays = tiny.tensors()
+        if shards:
+            parts = {f"pytorch_model-{i + 1:05}-of-00002.bin": list(arrays)[i::2] for i in range(2)}
+            weight_map = {name: shard for shard, names in parts.items() for name in names}
+            tiny.write_json(model / "pytorch_model.bin.index.json", {"weight_map": weight_map})
+        else:
+            parts = {"pytorch_model.bin": list(arrays)}
+        for shard, names in parts.items():
+            state_dicts.write(model / shard, state_dicts.contiguous({name: arrays[name] for name in names}))
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            folder = find(REPOSITORY, hub.url)[0]
+        assert find(REPOSITORY, UNREACHABLE, {"HF_HUB_OFFLINE": "1"})[0] == folder
+        np.testing.assert_array_equal(Embedder(folder).encode("cat"), Embedder(model).encode("cat"))
 
     def test_cache_folder(self, find, model, tmp_path):
         with servers.Hub(REPOSITORY, model).running() as hub:

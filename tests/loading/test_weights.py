@@ -94,15 +94,6 @@ def test_no_weights(folder):
         load(folder)
 
 
-def test_a_pickle_is_never_read(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(
-        CheckpointError,
-        match=r"is a pickle, which can run code when opened, .*: save the model as safetensors$",
-    ):
-        load(folder)
-
-
 def test_truncated(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
@@ -207,7 +198,7 @@ def write_index(folder, weight_map):
 def test_an_index_cannot_lead_out_of_the_folder(folder, shard):
     (folder / "model.safetensors").unlink()
     write_index(folder, {"embeddings.LayerNorm.bias": shard})
-    with pytest.raises(CheckpointError, match="is not the name of a safetensors file of the same folder"):
+    with pytest.raises(CheckpointError, match=r"is not the name of a \.safetensors file of the same folder"):
         load(folder)
 
 
@@ -334,15 +325,13 @@ def test_float64_that_float32_cannot_hold(folder):
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json"])
-def test_an_export_beside_a_pickle_is_not_taken_for_the_model(folder, name):
+def test_an_export_beside_a_state_dict_is_not_taken_for_the_model(folder, name):
     pytest.importorskip("onnx", reason="the onnx extra is not installed")
     (folder / "model.safetensors").unlink()
     (folder / "onnx").mkdir()
     tiny.write_onnx(folder / "onnx" / "model.onnx", tiny.tensors(seed=1))
     (folder / name).write_bytes(b"{}")
-    with pytest.raises(
-        CheckpointError, match=rf"{name} .*: save the model as safetensors; if onnx/model\.onnx"
-    ):
+    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
         load(folder)
 
 
