@@ -11,8 +11,10 @@ help:  ## print the targets
 demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 	@.venv/bin/python examples/demo.py
 
-test: .venv-test/installed  ## run the tests
-	@.venv-test/bin/python -m pytest
+# A file's tests run in one process, since they share what is slow to make.
+PARALLEL = --numprocesses auto --dist loadfile
+test: .venv-test/installed  ## run the tests, on all cores
+	@.venv-test/bin/python -m pytest $(PARALLEL)
 
 check: .venv-check/installed  ## check formatting, style and types
 	.venv-check/bin/ruff format --check
