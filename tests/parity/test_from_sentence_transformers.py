@@ -44,7 +44,8 @@ class Call(NamedTuple):
     note: str = ""  # what is otherwise here, where it is neither the same nor refused
 
 
-# ``Model``: the class; ``model``: one of them; ``util``: the module of functions; ``texts``: three of them.
+# ``Model``: the class; ``model``: one of them; ``util``: the module of functions; ``texts``: three of them;
+# ``vectors``: theirs, and ``turned``: the same in another order.
 CALLS = {
     "Loading": [
         Call("Model(folder).encode(texts)"),
@@ -173,6 +174,12 @@ CALLS = {
         Call("model.tokenizer.model_max_length = 5"),
         Call("model.set_pooling_include_prompt(False)"),
         Call("with model.truncate_embeddings(8): short = model.encode(texts)\nshort"),
+        Call(
+            "util.SimilarityFunction.possible_values()[:4]",
+            "the same; there are two more there, for models of several vectors a text",
+        ),
+        Call("util.SimilarityFunction.to_similarity_fn('dot')(vectors, vectors)"),
+        Call("util.SimilarityFunction.to_similarity_pairwise_fn('dot')(vectors, turned)"),
     ],
     "Getters and moves": [
         Call("model.get_embedding_dimension()"),
@@ -272,6 +279,8 @@ def run(code: str, names: dict[str, Any]) -> Outcome:
             warnings.simplefilter("ignore")
             exec(compile(ast.Module(lines, []), code, "exec"), names)
             value = None if last is None else eval(compile(ast.Expression(last.value), code, "eval"), names)
+    except NameError:  # of this file, not of a call
+        raise
     except Exception as error:
         return Outcome(None, error)
     return Outcome(value, None)
@@ -359,6 +368,7 @@ def compared() -> dict[str, list[tuple[Call, str]]]:
                             "util": module,
                             "folder": str(folder),
                             "vectors": vectors.copy(),
+                            "turned": vectors[::-1].copy(),
                         }
                         outcomes.append(run(call.code, {**common, **names, "model": made}))
                     result[group].append((call, here(call, *outcomes)))
