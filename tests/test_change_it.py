@@ -192,7 +192,7 @@ def read_npz(path):
     edit("loading/weights.py", "*ONNX)", '*ONNX, "model.npz")')
     call = (
         '    if path.suffix == ".npz":\n        from minigte.loading.npz_files import read_npz\n\n'
-        "        return path, read_npz(path)\n"
+        "        return read_npz(path)\n"
     )
     suffix = '    if path.suffix == ".onnx":\n'
     edit("loading/weights.py", suffix, call + suffix)
