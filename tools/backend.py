@@ -28,8 +28,9 @@ __all__ = [
     "prepare_metadata_for_build_wheel",
 ]
 
-# Numba compiles the kernels, in processes that import minigte, which imports the others.
-COMPILER = ["numba>=0.61", "safetensors>=0.4.3", "tokenizers>=0.20"]
+# Numba compiles the kernels (0.61, which runs them too, knows no pointers without a type), in processes that
+# import minigte, which imports the others.
+COMPILER = ["numba>=0.62", "safetensors>=0.4.3", "tokenizers>=0.20"]
 # It brings a linker, for systems that have none.
 LINKER = "ziglang>=0.13,<0.18"
 
