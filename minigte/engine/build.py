@@ -186,7 +186,7 @@ def compile_forward(platform: Platform, level: str, dtype: str, objects: Path) -
     flat = [kind for _, part in parts(arguments) for kind in kinds(part)]
     found = [str(argument.type) for argument in module.get_function(kernel).arguments]
     if found != ["ptr", "ptr", *flat, "i64"]:
-        raise BuildError(f"kernels cannot be built with Numba {jit.numba.__version__}: use 0.62 or newer")
+        raise BuildError(f"Numba {jit.numba.__version__} cannot build kernels: 0.62 to 0.68 can")
     entry = f"minigte_forward_{level.replace('-', '_')}_{dtype}"
     code = ENTRY.format(
         kernel=kernel,
