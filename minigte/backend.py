@@ -176,14 +176,14 @@ def require_memory_for(model: str, backend: str, config: ModelConfig, dtype: str
 
 
 def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
-    """Bytes of a model's arrays while it is loaded: all of them, and what packing one of them takes."""
+    """Bytes of a model's arrays while it is loaded: all of them, and one as its file has it."""
     kept = largest = 0
     for tensor, count in config.architecture.counted(config.encoder):
         size = math.prod(tensor.shape)
         packed = backend != "numpy" and tensor.layer is not None and len(tensor.shape) == 2
         kept += count * size * (BYTES[dtype] if packed else 4)
         largest = max(largest, size * 4)
-    return kept + (0 if backend == "numpy" else 2 * largest)
+    return kept + largest
 
 
 def load_backend(

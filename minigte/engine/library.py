@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -176,6 +175,8 @@ def _load(folder: Any, name: str, contents: bytes) -> ctypes.CDLL:
     """Load a library, from a temporary file where it lies in a zip file. Raises OSError."""
     if isinstance(folder, Path):
         return ctypes.CDLL(str(folder / name))
+    import tempfile  # of use to zip files alone
+
     # Windows lets nobody remove a library that is loaded.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +69,8 @@ class PackedFolders:
         path = self.kept(name)
         if path is None:
             raise InputError("there is no cache folder")
+        import shutil  # whoever finds a file is spared its import
+
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if size > LIMIT or size > free / SHARE:

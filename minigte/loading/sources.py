@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minigte.errors import DownloadError, MinigteError, MissingDependencyError, ModelNotFoundError
 from minigte.loading.hashes import check_sha256
-from minigte.loading.known_models import KnownModel, find_known
 from minigte.loading.required_files import required_files
+
+if TYPE_CHECKING:
+    from minigte.loading.known_models import KnownModel
 
 DEFAULT_MODEL = "thenlper/gte-small"
 
@@ -85,6 +87,8 @@ def find_model(
     if name[0] in "./~" or folder.is_absolute() or name.count("/") > 1 or (os.sep != "/" and os.sep in name):
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise ModelNotFoundError(f"the model folder {name!r} {what}")
+    from minigte.loading.known_models import find_known  # a folder needs none of this
+
     known = find_known(name)
     if known is None and "/" not in name:
         raise ModelNotFoundError(
@@ -119,6 +123,8 @@ def find_again(source: Source) -> Source:
         raise ModelNotFoundError(
             f"the model folder {str(source.folder)!r} of an Embedder that was copied is not here"
         )
+    from minigte.loading.known_models import find_known
+
     known = find_known(source.name)
     found = find_model(source.name, revision=None if known else source.revision)
     if found.origin == "folder":

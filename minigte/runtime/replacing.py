@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,8 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             with _open_in_place(path) as file:
                 yield file
             return
+        import tempfile  # a process that writes nothing is spared its import
+
         target = followed(path)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         temporary = Path(name)
