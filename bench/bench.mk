@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-serve bench bench-quick longrun bench-env bench-course
+.PHONY: bench-serve bench bench-quick bench-start longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -20,6 +20,9 @@ bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rew
 
 bench-quick: bench-env  ## see that every part of the benchmark works (the numbers mean little)
 	$(BENCH_PYTHON) bench/run.py --quick $(BENCH_ARGS)
+
+bench-start: bench-env  ## measure size, first vector and memory beside peers (some minutes), rewrite the tables
+	$(BENCH_PYTHON) bench/start.py $(BENCH_ARGS)
 
 bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
 	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json

@@ -16,7 +16,7 @@ import tiny
 from places import ROOT
 from scripts import run, write_texts
 
-from minigte.backend import jit_missing
+from minigte.backend import choose_backend, jit_missing
 
 BENCH = ROOT / "bench"
 needs_numba = pytest.mark.skipif(jit_missing() is not None, reason=f"Numba: {jit_missing()}")
@@ -129,6 +129,27 @@ def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
     for path in (tmp_path / "README.md", *bench.rglob("*.md")):
         kept = ROOT / path.relative_to(tmp_path)
         assert path.read_text(encoding="utf-8") == kept.read_text(encoding="utf-8"), kept
+
+
+@pytest.mark.skipif(choose_backend("auto", "float32") == "numpy", reason="there are no kernels")
+def test_starts_are_measured_and_shown(gte_small: Path, data: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- start: written by bench/start.py -->\n<!-- end of start -->\nafter\n")
+    short = f"""
+folder = pathlib.Path({str(tmp_path)!r})
+start.RESULTS, start.PAGES = folder / "results", [folder / "page.md"]
+start.COLD = start.WARM = 1
+start.DOCUMENTS = 2
+start.equal_bits = lambda *_: {{"int8": None}}  # compiling takes a minute
+"""
+    options = ["--model", str(gte_small), "--data", str(data), "--onnx", str(gte_small / "config.json")]
+    run("bench/start", *options, "--only", "minigte int8", short=short)
+    [file] = (tmp_path / "results").iterdir()
+    peer = json.loads(file.read_text())["peers"]["minigte int8"]
+    assert abs(peer["norm"] - 1) < 1e-5
+    assert 0 < peer["private"] < peer["peak"]
+    assert "| **minigte int8** |" in page.read_text()
+    assert page.read_text().endswith("<!-- end of start -->\nafter\n")
 
 
 def test_a_long_run_is_watched_and_shown(data: Path, tmp_path: Path) -> None:
