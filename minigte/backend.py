@@ -5,6 +5,7 @@ This is the one door to ``minigte.engine``, and it is imported only when it is u
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
@@ -231,9 +232,13 @@ def load_packed(
             except UnusableError as error:
                 reasons.append(f"{path} {error}")
         path = folders.make_room(plan.name, plan.size)
-        # After a power cut it may be damaged, which whoever maps it finds out.
-        with replacing(path, durable=False) as file:
-            plan.write(file, weights)
+        with folders.alone():
+            if path.exists():  # another process has packed meanwhile, or it was damaged all along
+                with contextlib.suppress(UnusableError):
+                    return plan.map(path)
+            # After a power cut it may be damaged, which whoever maps it finds out.
+            with replacing(path, durable=False) as file:
+                plan.write(file, weights)
         return plan.map(path)
     except (InputError, OutputError, OSError, UnusableError) as error:
         reasons.append(str(error))

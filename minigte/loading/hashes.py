@@ -20,9 +20,12 @@ SMALL = 8 << 20
 SETTLED = 2.0
 
 
-def check_sha256(path: Path, sha256: str, what: str) -> None:
-    """Remove the file and raise DownloadError where its sha256 is not the expected one."""
-    found = sha256_of(path)
+def check_sha256(path: Path, sha256: str, what: str, memory: Path | None = None) -> None:
+    """Remove the file and raise DownloadError where its sha256 is not the expected one.
+
+    ``memory``: see ``remembered_sha256``.
+    """
+    found = remembered_sha256(path, memory)
     if found != sha256:
         path.unlink(missing_ok=True)
         raise DownloadError(f"{what} has sha256 {found}, not {sha256}: it was refused and removed")
@@ -40,13 +43,13 @@ def sha256_of(path: Path) -> str:
 def remembered_sha256(path: Path, memory: Path | None) -> str:
     """The sha256 of a file, computed once for as long as the file stays the same.
 
-    The folder ``memory`` keeps it, beside what the system says of the file: where it lies, its size, when it
-    was last written to and when anything of it last changed, which no program can set. A file system that is
-    mounted read-only may have been made with any times, so its files are hashed always.
+    ``memory``, minigte's cache folder, keeps it beside what the system says of the file: where it lies, its
+    size, when it was last written to, and when anything of it last changed, which no program can set. A file
+    system that is mounted read-only may have been made with any times, so its files are hashed always.
     """
     path = path.resolve()
     before = _facts(path)
-    note = None if memory is None else memory / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.sha256"
+    note = None if memory is None else memory / "sha256" / hashlib.sha256(os.fsencode(path)).hexdigest()
     if note is None or before["size"] < SMALL or _is_read_only(path):
         return sha256_of(path)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

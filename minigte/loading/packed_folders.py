@@ -26,7 +26,7 @@ class PackedFolders:
 
     def __init__(self, model: Path, config: ModelConfig, cache: Path | None) -> None:
         """``cache``: minigte's own, None where there is none."""
-        self._model, self._config = model, config
+        self._model, self._config, self._memory = model, config, cache
         self.cache = None if cache is None else cache / "packed"
 
     def identity(self) -> dict[str, str]:
@@ -40,7 +40,7 @@ class PackedFolders:
         if size > LARGEST_SHARE * count_parameters(self._config) + LARGEST_REST:
             raise InputError(f"the files of the weights take {size >> 20} MB, far more than the model")
         return {
-            "weights": weights_sha256(folder, self.cache),
+            "weights": weights_sha256(folder, self._memory),
             "model": f"{self._config.model_type} {self._config.encoder!r}",
         }
 
@@ -87,6 +87,25 @@ class PackedFolders:
                 file.unlink()
             used -= freed
         return path
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one process at a time into the block, so that all of them map one file: the others wait.
+
+        Where the system or the file system knows no locks, they do not wait.
+        """
+        assert self.cache is not None
+        handle = None
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(self.cache, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
 
     def _files(self) -> list[Path]:
         """The files in the cache, those that somebody has begun to write and not finished included."""

