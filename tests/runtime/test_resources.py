@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
@@ -82,7 +83,8 @@ def test_without_proc(process, tmp_path):
 
 def test_an_embedder_is_refused_before_its_weights_are_read(process, tmp_path):
     folder = tiny.write_model(tmp_path / "model")
-    (folder / "model.safetensors").unlink()
+    damaged = {name: np.full_like(array, np.nan) for name, array in tiny.tensors().items()}
+    tiny.write_safetensors(folder / "model.safetensors", damaged)  # which whoever reads it says
     (process / "memory.max").write_text(f"{10 * 2**20 + 1000}\n")
     with pytest.raises(OutOfMemoryError, match=r"model in float32 needs about 10 MB"):
         Embedder(folder)
