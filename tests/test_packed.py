@@ -358,6 +358,7 @@ def test_pack_writes_what_an_embedder_finds(folder, cache, vectors):
     assert packed(cache) == []
     info = run(*MINIGTE, "info", "--model", folder)
     assert f"mapped from {output}" in info.stdout
+    assert f"{cache}, 0 MB" in info.stdout
     copy = shutil.copytree(folder, folder.parent / "copy")  # into another image, with other times
     loaded(copy, f"mapped from {copy / 'mine.packed'}", vectors)
 

@@ -41,6 +41,7 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
 
     import minigte.version
     from minigte.backend import jit_missing, offers
+    from minigte.loading.packed_folders import packed_cache
     from minigte.loading.sources import model_directory
 
     facts: dict[str, object] = {
@@ -58,7 +59,11 @@ def _of_this_machine(cache_folder: str | None) -> dict[str, object]:
         from minigte.backend import kernel_directory
 
         facts["kernel cache"] = str(kernel_directory() or "none (no safe and writable directory)")
-    facts["model cache"] = str(model_directory(cache_folder) or "none (no home directory)")
+    cache = model_directory(cache_folder)
+    facts["model cache"] = str(cache or "none (no home directory)")
+    if cache is not None:
+        size = sum(path.stat().st_size for path in packed_cache(cache).glob("*"))
+        facts["packed cache"] = f"{packed_cache(cache)}, {size / 1e6:.0f} MB"
     return facts
 
 

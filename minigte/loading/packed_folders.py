@@ -21,13 +21,18 @@ DAY = 86400  # seconds
 LARGEST_SHARE, LARGEST_REST = 16, 64 << 20
 
 
+def packed_cache(cache: Path) -> Path:
+    """Where minigte's cache keeps packed weights, and nothing else."""
+    return cache / "packed"
+
+
 class PackedFolders:
     """The model's own folder, and ``packed`` in minigte's cache."""
 
     def __init__(self, model: Path, config: ModelConfig, cache: Path | None) -> None:
         """``cache``: minigte's own, None where there is none."""
         self._model, self._config, self._memory = model, config, cache
-        self.cache = None if cache is None else cache / "packed"
+        self.cache = None if cache is None else packed_cache(cache)
 
     def identity(self) -> dict[str, str]:
         """What the values of packed weights depend on.

@@ -570,6 +570,8 @@ def test_info(run, folder):
         "python",
         "numpy",
         "model cache",
+        "packed cache",
+        "packed weights",
         "dtype",
         "backend",
         "instructions",
@@ -637,7 +639,8 @@ def test_a_package_that_is_missing_is_named(run, tmp_path, package):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["embed"], ["similarity"], ["search"], ["explain"], ["download"], ["warmup"], ["info"]]
+    "command",
+    [[], ["embed"], ["similarity"], ["search"], ["explain"], ["download"], ["pack"], ["warmup"], ["info"]],
 )
 def test_every_help_page_has_examples(run, command):
     page = succeeded(run(*command, "--help"))
