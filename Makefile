@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,6 +39,15 @@ test-page: .venv-page/installed  ## test the page of `minigte explain` in a head
 # Clients bring plugins for pytest along, which would change how these tests run.
 test-clients: .venv-clients/installed  ## embed with the real clients of the server's APIs, and run schemathesis
 	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-clients/bin/python -m pytest -p pytest_timeout tests/clients
+
+# LangChain's suite brings plugins for pytest along, and these programs warn of what is theirs to mend.
+INTEGRATIONS = .venv-integrations/bin/python -m pytest -W default -o asyncio_mode=auto
+
+test-integrations: .venv-integrations/installed  ## minigte inside other programs, each as it is installed, offline
+	@$(INTEGRATIONS) tests/integrations tests/cli/test_stored.py
+
+test-clusters: .venv-integrations/installed  ## Ray, Spark and Dask, each with a local cluster whose worker is killed
+	@MINIGTE_CLUSTERS=1 $(INTEGRATIONS) tests/integrations/test_clusters.py
 
 screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py
@@ -109,7 +118,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
 
 # Editable and with the compiler, since the course changes kernels here.
 .venv/installed: pyproject.toml
@@ -179,6 +188,14 @@ clean:  ## remove the environments that the other targets made
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,serve,test,clients]'
 	-@mkdir -p $(@D)/node && cd $(@D)/node && npm install --silent --no-audit --no-fund openai@6 ollama@0.6 cohere-ai@8 >&2
+	@touch $@
+
+# torch is for txtai and BERTopic alone, and pinned to a build for the CPU.
+.venv-integrations/installed: pyproject.toml
+	@echo "installing the programs that minigte works inside into .venv-integrations ..." >&2
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(PIP) torch==2.13.0
+	@$(@D)/bin/python $(PIP) --editable '.[jit,onnx,test,integrations]'
 	@touch $@
 
 # Playwright drives the Chromium of the system; axe-core, which looks for barriers, comes from npm where there is one.

@@ -31,7 +31,8 @@ def test_python():
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("README.md", 6), ("docs/quick-start.md", 6), ("docs/explain.md", 2)]
+    ("page", "least"),
+    [("README.md", 6), ("docs/quick-start.md", 6), ("docs/explain.md", 2), ("docs/files.md", 15)],
 )
 def test_console(tmp_path, page, least):
     shown = "".join(block for kind, block in pages.blocks(ROOT / page) if kind == "console")

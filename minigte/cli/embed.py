@@ -13,13 +13,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minigte.cli import options
-from minigte.cli.formats import OUTPUT_FORMATS, OUTPUT_SUFFIXES, STREAM, output_format_of
+from minigte.cli.formats import (
+    DATABASES,
+    OUTPUT_FORMATS,
+    OUTPUT_SUFFIXES,
+    STREAM,
+    TEXT_COLUMN,
+    output_format_of,
+)
 from minigte.errors import InputError
 
 if TYPE_CHECKING:
+    from minigte.cli.outputs import Vectors
     from minigte.cli.records import Record
     from minigte.cli.resumable import Unfinished
     from minigte.embedder import Embedder
+
+
+def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if "" in names:
+        raise click.BadParameter("the name is empty", context, option)
+    return names
 
 
 @click.command(
@@ -30,19 +44,53 @@ if TYPE_CHECKING:
         "minigte embed --input texts.txt --output vectors.npy",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet",
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet --resume",
+        "minigte embed --input notes/ --chunk-tokens 256 --keep text --output notes.db",
+        "minigte embed --input notes/ --chunk-tokens 256 --keep text --output notes.db --update",
+        "minigte embed --input 'logs/*.csv' --keep lang,created --precision float16 --output logs.parquet",
         "cat queries.txt | minigte embed --prompt 'query: ' > vectors.jsonl",
         "jq -c '.[]' texts.json | minigte embed --output vectors.npy",
     ),
 )
 @click.argument("texts", nargs=-1)
-@options.one_file("--input", "-i", "input_path", help="A file of texts, also gzipped; - is stdin.")
+@click.option(
+    "--input",
+    "-i",
+    "input_paths",
+    multiple=True,
+    metavar="FILE",
+    callback=_not_empty,
+    help="A file of texts, also gzipped; a folder, whose .txt and .md files are a text each; a pattern such "
+    "as 'notes/*.csv'; - is stdin. May be given more than once.",
+)
 @options.one_file("--output", "-o", "output_path", help="Where to write; - is stdout, which is the default.")
 @click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
     help="By default the output's suffix tells; on stdout, a device or a pipe it is jsonl.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an earlier run to the same output was ended.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run to the same file was ended.")
+@click.option(
+    "--table", default="embeddings", show_default=True, help="The table of a database that is written to."
+)
+@click.option(
+    "--update", is_flag=True, help="Embed only what is not in the table of the database, or has changed."
+)
+@click.option(
+    "--keep",
+    metavar="COLUMNS",
+    help="Columns or keys to carry along, such as lang,created; all is every one, text the texts.",
+)
+@click.option(
+    "--chunk-tokens",
+    type=click.IntRange(min=1),
+    help="Cut each text into chunks of at most so many tokens, where sentences end; the third chunk of text "
+    "7 is called 7#2.",
+)
+@click.option(
+    "--chunk-overlap",
+    type=click.IntRange(min=0),
+    help="Begin each chunk with the last sentences of the one before, at most so many tokens.",
+)
 @options.prompts("each text")
 @click.option(
     "--batch-size",
@@ -54,10 +102,10 @@ if TYPE_CHECKING:
 @click.option("--normalize", "normalize_embeddings", is_flag=True, help="Scale the vectors to length 1.")
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "binary", "ubinary"]),
+    type=click.Choice(["float32", "float16", "int8", "binary", "ubinary"]),
     default="float32",
     show_default=True,
-    help="Of the vectors that are written.",
+    help="Of the vectors that are written; int8 scales each so that its largest component is 127.",
 )
 @click.option(
     "--truncation",
@@ -71,10 +119,15 @@ if TYPE_CHECKING:
 @options.model
 def embed(
     texts: tuple[str, ...],
-    input_path: str | None,
+    input_paths: tuple[str, ...],
     output_path: str | None,
     output_format: str | None,
     resume: bool,
+    table: str,
+    update: bool,
+    keep: str | None,
+    chunk_tokens: int | None,
+    chunk_overlap: int | None,
     precision: str,
     input_format: str | None,
     column: str | None,
@@ -87,75 +140,118 @@ def embed(
     progress: bool | None,
     **model_options: Any,
 ) -> None:
-    """Embed TEXTS, a file, or stdin; write one vector a text, with its id.
+    """Embed TEXTS, files, a folder, or stdin; write one vector a text, with its id.
 
     TEXTS that are all names of files are refused, unless they stand behind --.
 
     The output appears under its name when it is whole. Until then what is done is kept beside it, in
     OUTPUT.unfinished: if the run is ended before, even by a power cut, the same command with --resume goes
     on from there, to the same file, byte for byte. A device or a pipe is written to as it goes.
+
+    A name that ends in .db, .sqlite, .duckdb or .lancedb is a database: rows go into a table of it as they
+    are made, and the same command with --update embeds what is not there yet or has changed.
     """
     import numpy as np
 
+    from minigte.cli.databases import OWN, Table
     from minigte.cli.encoding import encoded
     from minigte.cli.inputs import open_records
     from minigte.cli.outputs import open_output, output_of, path_of
     from minigte.cli.records import Columns, Record
     from minigte.runtime.replacing import is_replaceable
-    from minigte.vectors.quantization import quantize_embeddings
 
-    if texts and input_path:
+    if texts and input_paths:
         raise click.UsageError("give TEXTS or --input, not both")
     options.refuse_two_prompts(prompt, prompt_name)
-    if not texts and input_path is None and sys.stdin.isatty():
+    if chunk_overlap is not None and chunk_tokens is None:
+        raise click.UsageError("--chunk-overlap needs --chunk-tokens")
+    if not texts and not input_paths and sys.stdin.isatty():
         raise click.UsageError("give TEXTS, --input FILE, or texts on stdin")
     output = path_of(output_path)
-    keeps = output is not None and is_replaceable(output)
+    database = (
+        output is not None and (output_format or OUTPUT_SUFFIXES.get(output.suffix.lower())) in DATABASES
+    )
+    if update and not database:
+        raise click.UsageError("--update needs an --output that is a database: .db, .duckdb or .lancedb")
+    if resume and database:
+        raise click.UsageError("what is done is in the database already: --update goes on from there")
+    keeps = output is not None and not database and is_replaceable(output)
     if resume and not keeps:
         raise click.UsageError("--resume needs the --output that is to be resumed, which is a file")
-    output_format = output_format or _format_of(output, keeps)
-    if output is None and output_format != "jsonl" and sys.stdout.isatty():
+    output_format = output_format or _format_of(output, keeps or database)
+    if output is None and output_format in DATABASES:
+        raise click.UsageError(f"{output_format} needs the --output that is the database")
+    if output is None and output_format not in ("jsonl", "csv") and sys.stdout.isatty():
         raise click.UsageError(f"{output_format} on a terminal is no use: name a file with --output")
+    inputs = input_paths or (STREAM,)
     if not texts:
-        _refuse_one_file(input_path or STREAM, output_path or STREAM)
+        for path in inputs:
+            _refuse_one_file(path, output_path or STREAM)
+    kept_columns = tuple(dict.fromkeys(keep.split(","))) if keep else ()  # "all" is KEEP_ALL
+    if kept_columns and output_format == "npy":
+        raise click.UsageError("an .npy file holds vectors alone: leave --keep away, or write Parquet")
+    for name in kept_columns:
+        if name in OWN:
+            raise click.UsageError(f"--keep {name}: the output has a column of its own of this name")
 
     with contextlib.ExitStack() as stack:
         if texts:
-            records = iter([Record(number, text) for number, text in enumerate(texts)])
+            kept_texts = ({TEXT_COLUMN: text} if kept_columns else {} for text in texts)
+            records = iter([Record(n, *pair) for n, pair in enumerate(zip(texts, kept_texts, strict=True))])
         else:
-            source = open_records(input_path or STREAM, input_format, Columns(column, id_column))
-            records = stack.enter_context(source)
+            columns = Columns(column, id_column, kept_columns)
+            records = stack.enter_context(open_records(inputs, input_format, columns))
         # Before the model is loaded, so that a second process on the same output is refused at once.
+        rows = None
+        if output and database:
+            rows = stack.enter_context(Table(output_format, output, table, update=update))
         kept = stack.enter_context(_keeping(output, resume)) if output and keeps else None
         embedder = options.load(**model_options)
+        if chunk_tokens is not None:
+            text_key = column or TEXT_COLUMN
+            prefix = embedder._prompt(prompt_name, prompt)
+            records = _cut(records, embedder, chunk_tokens, chunk_overlap or 0, prefix, text_key)
+        decided = {
+            "--output-format": output_format,
+            "--prompt": prompt,
+            "--prompt-name": prompt_name,
+            "--normalize": normalize_embeddings,
+            "--precision": precision,
+            "--keep": keep,
+            "--chunk-tokens": chunk_tokens,
+            "--chunk-overlap": chunk_overlap,
+            **_decided_by_model(embedder, batch_size),
+        }
         if kept is not None:
-            decided = {
-                "--output-format": output_format,
-                "--prompt": prompt,
-                "--prompt-name": prompt_name,
-                "--normalize": normalize_embeddings,
-                "--precision": precision,
-            }
-            kept.start(decided | _decided_by_model(embedder, batch_size), records)
-        like = quantize_embeddings(np.empty((0, embedder.embedding_dimension), np.float32), precision)
-        form = output_of(output_format, like, kept.first() if kept else None)
+            kept.start(decided, records)
+        if rows is not None:
+            rows.start(decided)
+            records = rows.changed(records)
         start = kept.texts if kept else 0
+        found = encoded(
+            embedder,
+            records,
+            progress=progress,
+            start=start,
+            prompt=prompt,
+            prompt_name=prompt_name,
+            batch_size=batch_size,
+            normalize_embeddings=normalize_embeddings,
+            truncation=truncation,
+        )
+        if rows is not None:
+            for chunk, vectors in found:
+                rows.write(chunk, _stored(vectors, precision))
+            if rows.skipped:
+                click.echo(f"minigte: {rows.skipped} texts were there already", err=True)
+            return
+        like = _stored(np.empty((0, embedder.embedding_dimension), np.float32), precision)
+        form = output_of(output_format, like, kept.first() if kept else None)
 
         def chunks() -> Iterator[tuple[list[Record], bytes]]:
             number = start
-            for chunk, vectors in encoded(
-                embedder,
-                records,
-                progress=progress,
-                start=start,
-                prompt=prompt,
-                prompt_name=prompt_name,
-                batch_size=batch_size,
-                normalize_embeddings=normalize_embeddings,
-                truncation=truncation,
-            ):
-                rows = quantize_embeddings(vectors, precision)
-                yield chunk, form.encode([record.id for record in chunk], rows, number)
+            for chunk, vectors in found:
+                yield chunk, form.encode(chunk, _stored(vectors, precision), number)
                 number += len(chunk)
 
         if kept is None:
@@ -165,6 +261,39 @@ def embed(
             for chunk, data in chunks():
                 kept.append(chunk, data)
             kept.finish(form.write)
+
+
+def _stored(vectors: Vectors, precision: str) -> Vectors:
+    """Vectors (B, D) in the precision that is asked for."""
+    import numpy as np
+
+    from minigte.vectors.quantization import quantize_embeddings, scale_to_int8
+
+    if precision == "float16":
+        return vectors.astype(np.float16)
+    return scale_to_int8(vectors) if precision == "int8" else quantize_embeddings(vectors, precision)
+
+
+def _cut(
+    records: Iterator[Record], embedder: Embedder, size: int, overlap: int, prefix: str, text_key: str
+) -> Iterator[Record]:
+    """The chunks of records, each with the record's id and its number; what was kept of the text is its own.
+
+    With the prompt a chunk has at most ``size`` tokens. Raises InputError where the model reads fewer.
+    """
+    from minigte.cli.ids import as_text
+    from minigte.tokenizing.chunking import cut
+
+    if size > embedder.max_seq_length:
+        raise InputError(
+            f"--chunk-tokens {size} is more than the {embedder.max_seq_length} that the model reads: "
+            "give fewer"
+        )
+    size -= embedder.count_tokens(prefix) - embedder.tokenizer.num_special_tokens
+    for record in records:
+        for number, text in enumerate(cut(record.text, embedder.tokenizer, size, overlap)):
+            kept = {**record.kept, text_key: text} if text_key in record.kept else record.kept
+            yield record._replace(id=f"{as_text(record.id)}#{number}", text=text, kept=kept)
 
 
 def _format_of(output: Path | None, keeps: bool) -> str:

@@ -16,8 +16,11 @@ from typing import Any
 
 from minigte.errors import InputError, MissingDependencyError
 
-INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet")
-OUTPUT_FORMATS = ("jsonl", "npy", "parquet")
+DOCUMENT = "document"  # a file that is one text, as those of a folder are
+INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet", DOCUMENT)
+OUTPUT_FORMATS = ("jsonl", "csv", "npy", "parquet", "sqlite", "duckdb", "lancedb")
+DATABASES = OUTPUT_FORMATS[4:]  # that grow; what is not among them is a file that is written anew
+DOCUMENT_SUFFIXES = (".txt", ".md")
 
 INPUT_SUFFIXES = {
     ".jsonl": "jsonl",
@@ -26,7 +29,18 @@ INPUT_SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-OUTPUT_SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".npy": "npy", ".parquet": "parquet"}
+OUTPUT_SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".npy": "npy",
+    ".parquet": "parquet",
+    ".db": "sqlite",
+    ".sqlite": "sqlite",
+    ".sqlite3": "sqlite",
+    ".duckdb": "duckdb",
+    ".lancedb": "lancedb",
+}
 TEXT_COLUMN, ID_COLUMN = "text", "id"  # of tables and JSON objects, where the caller names no others
 STREAM = "-"  # the name of stdin as an input, of stdout as an output
 GZIP_SUFFIX = ".gz"  # after the suffix of an input
@@ -71,7 +85,8 @@ def output_format_of(path: Path) -> str:
     what = f"minigte writes no {suffix} files" if suffix else "it has no suffix that tells its format"
     hint = " (to pack it, write to stdout and pipe that into gzip)" if suffix == GZIP_SUFFIX else ""
     raise InputError(
-        f"cannot write {path}: {what}: name it .jsonl, .npy or .parquet, or give --output-format{hint}"
+        f"cannot write {path}: {what}: name it .jsonl, .csv, .npy, .parquet, .db, .duckdb or .lancedb, or "
+        f"give --output-format{hint}"
     )
 
 

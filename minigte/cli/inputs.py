@@ -7,14 +7,19 @@ made up: what cannot be kept exactly is refused with its line or row. Parquet ne
 from __future__ import annotations
 
 import contextlib
+import glob
 import gzip
 import io
+import itertools
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 from minigte.cli.formats import (
+    DOCUMENT,
+    DOCUMENT_SUFFIXES,
     FOREIGN_MAGICS,
     GZIP_MAGIC,
     GZIP_SUFFIX,
@@ -25,6 +30,7 @@ from minigte.cli.formats import (
     input_format_of,
 )
 from minigte.cli.records import (
+    KEEP_ALL,
     READ_ERRORS,
     Columns,
     Record,
@@ -39,29 +45,109 @@ HEAD_BYTES, HEAD_LINES = 1 << 16, 20
 
 
 @contextlib.contextmanager
-def open_records(path: str, file_format: str | None, columns: Columns) -> Iterator[Iterator[Record]]:
-    """Open a file, or stdin, as records. Raises InputError where it cannot be opened."""
+def open_records(
+    paths: Sequence[str], file_format: str | None, columns: Columns
+) -> Iterator[Iterator[Record]]:
+    """Open files, stdin, or the texts of folders as records, one after the other.
+
+    A path is a file, a folder, whose .txt and .md files are a text each, or a pattern such as "notes/*.md".
+    Raises InputError where one cannot be opened, before any record is read.
+    """
+    sources = [source for path in paths for source in _sources(path, file_format)]
+    first = _opened(sources[0].path)
+    with first:
+        for source in sources[1:]:
+            _opened(source.path).close()  # for its error
+        with contextlib.closing(_all_records(sources, first, columns)) as records:
+            yield records
+
+
+class _Source(NamedTuple):
+    """A file of texts, or a file that is one text, with what that is called."""
+
+    path: str
+    file_format: str | None
+    id: str
+
+
+def _sources(path: str, file_format: str | None) -> list[_Source]:
+    """The files that a path stands for."""
+    if path == STREAM or Path(path).is_file() or not (Path(path).is_dir() or glob.has_magic(path)):
+        return [_Source(path, file_format, path)]
+    if Path(path).is_dir():
+        if file_format not in (None, DOCUMENT):
+            raise InputError(f"{path} is a folder, whose files are a text each: leave --input-format away")
+        files = sorted(
+            file.relative_to(path).as_posix()
+            for suffix in DOCUMENT_SUFFIXES
+            for file in Path(path).rglob("*" + suffix)
+            if file.is_file()
+        )
+        if not files:
+            raise InputError(f"{path} is a folder without {' or '.join(DOCUMENT_SUFFIXES)} files")
+        return [_Source(str(Path(path) / file), DOCUMENT, file) for file in files]
+    found = sorted(file for file in glob.glob(path, recursive=True) if Path(file).is_file())  # noqa: PTH207
+    if not found:
+        raise InputError(f"no file matches {path}")
+    return [_Source(file, file_format, file) for file in found]
+
+
+def _opened(path: str) -> BinaryIO:
     if path == STREAM:
-        yield read_records(sys.stdin.buffer, "stdin", file_format, columns)
-        return
+        return sys.stdin.buffer
     try:
-        file = open(path, "rb")  # noqa: PTH123, SIM115 - a path with a closing slash stays one
+        return open(path, "rb")  # noqa: PTH123 - a path with a closing slash stays one
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    with file:
-        yield read_records(file, path, file_format, columns)
+
+
+def _all_records(
+    sources: Sequence[_Source], first: BinaryIO, columns: Columns
+) -> Generator[Record, None, None]:
+    """The records of all sources, of which the first is open; those without ids are numbered through."""
+    numbers = itertools.count()
+    for place, source in enumerate(sources):
+        with _opened(source.path) if place else first as file:
+            if source.file_format == DOCUMENT:
+                yield _document(file, source, columns)
+            else:
+                name = "stdin" if source.path == STREAM else source.path
+                yield from read_records(file, name, source.file_format, columns, numbers)
+
+
+def _document(file: BinaryIO, source: _Source, columns: Columns) -> Record:
+    """A file that is one text."""
+    if columns.text or columns.id:
+        option = "--column" if columns.text else "--id-column"
+        raise InputError(f"{source.path} is read as one text, which has no columns: leave {option} away")
+    unpacked, _ = _unpacked(file, source.path)
+    text = "".join(_decoded_lines(unpacked, source.path))
+    return Record(source.id, text, _kept_text(text, columns, source.path))
+
+
+def _kept_text(text: str, columns: Columns, name: str) -> dict[str, str]:
+    """What is carried along of an input that has no columns: its text, if it is asked for."""
+    other = [column for column in columns.keep if (column,) != KEEP_ALL and column != TEXT_COLUMN]
+    if other:
+        raise InputError(f"{name} has no column {other[0]!r}, only its texts: give --keep {TEXT_COLUMN}")
+    return {TEXT_COLUMN: text} if columns.keep else {}
 
 
 def read_records(
-    file: BinaryIO, name: str, file_format: str | None = None, columns: Columns | None = None
+    file: BinaryIO,
+    name: str,
+    file_format: str | None = None,
+    columns: Columns | None = None,
+    numbers: Iterator[int] | None = None,
 ) -> Iterator[Record]:
     r"""Read records from an open file; ``name`` is what errors call it.
 
     Without a ``file_format`` the file's name tells it, or else how it begins. A record of a file without ids
-    is called by its number, from 0. A JSON line may also be a text alone. A line ends in "\n", "\r\n" or
-    "\r"; of lines an empty one is an empty text. Raises InputError, which names the line or row.
+    is called by the next of ``numbers``, from 0. A JSON line may also be a text alone. A line ends in "\n",
+    "\r\n" or "\r"; of lines an empty one is an empty text. Raises InputError, which names the line or row.
     """
     columns = columns or Columns()
+    numbers = numbers or itertools.count()
     file, head = _unpacked(file, name)
     for magic, (what, way_out) in FOREIGN_MAGICS.items():
         if head.startswith(magic):
@@ -72,22 +158,23 @@ def read_records(
         file_format = "parquet"
     file_format = file_format or input_format_of(name, _first_lines(head), columns.text or TEXT_COLUMN)
     if file_format == "parquet":
-        yield from read_parquet(file, name, columns)
+        yield from read_parquet(file, name, columns, numbers)
         return
     lines = _decoded_lines(file, name)
     if file_format == "jsonl":
-        yield from read_jsonl(lines, name, columns)
+        yield from read_jsonl(lines, name, columns, numbers)
     elif file_format == "lines":
-        if columns != Columns():
+        if columns.text or columns.id:
             option = "--column" if columns.text else "--id-column"
             raise InputError(
                 f"{name} is read as lines, which have no columns: leave {option} away, or give "
-                f"--input-format, one of {', '.join(INPUT_FORMATS[1:])}"
+                f"--input-format, one of {', '.join(INPUT_FORMATS[1:-1])}"
             )
-        for number, line in enumerate(lines):
-            yield Record(number, _without_end(line))
+        for line in lines:
+            text = _without_end(line)
+            yield Record(next(numbers), text, _kept_text(text, columns, name))
     else:
-        yield from read_table(lines, name, file_format, columns)
+        yield from read_table(lines, name, file_format, columns, numbers)
 
 
 def _unpacked(file: BinaryIO, name: str) -> tuple[BinaryIO, bytes]:
@@ -170,6 +257,9 @@ def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
     except READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read {name} after line {number}: {reason}") from None
+    finally:
+        with contextlib.suppress(ValueError):  # it is closed already
+            lines.detach()  # else it would close the file
 
 
 def _refuse_bytes(line: str, where: str) -> None:

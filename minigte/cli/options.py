@@ -145,7 +145,7 @@ class TextsCommand(click.Command):
         rest = super().parse_args(ctx, args)
         texts = ctx.params.get("texts")
         if texts and not insisted and not ctx.resilient_parsing and all(map(os.path.exists, texts)):
-            reads_files = any(parameter.name == "input_path" for parameter in self.params)
+            reads_files = any(parameter.name == "input_paths" for parameter in self.params)
             instead = "--input FILE" if reads_files else '"$(cat FILE)"'
             raise InputError(
                 f"{texts[0]!r} is the name of a {'folder' if Path(texts[0]).is_dir() else 'file'}: give "

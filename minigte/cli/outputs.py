@@ -1,4 +1,4 @@
-"""Vectors with their ids to files: JSON lines, .npy, Parquet, chunk by chunk; and where output goes.
+"""Vectors with their ids to files: JSON lines, CSV, .npy, Parquet, chunk by chunk; and where output goes.
 
 Parquet needs the ``pyarrow`` package.
 """
@@ -6,6 +6,8 @@ Parquet needs the ``pyarrow`` package.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import sys
@@ -17,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.cli.formats import STREAM, require_pyarrow
-from minigte.cli.ids import as_json, plain
+from minigte.cli.ids import as_json, as_text, plain
+from minigte.cli.records import Record
 from minigte.errors import InputError
 from minigte.runtime.replacing import replacing
 
 Vectors = npt.NDArray[Any]
+EMBEDDING = "embedding"  # the column, or key, of the vectors
 
 
 def path_of(name: str | None) -> Path | None:
@@ -49,10 +53,11 @@ def open_output(path: Path | None) -> Iterator[BinaryIO]:
 class Output(Protocol):
     """A form of vectors with their ids: chunk by chunk to bytes, and the chunks to one file."""
 
-    def encode(self, ids: Sequence[Any], vectors: Vectors, start: int = 0) -> bytes:
+    def encode(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> bytes:
         """One chunk, (n, D) vectors, of the texts from number ``start``.
 
-        Raises InputError, which names the text, for an id that this form cannot hold exactly.
+        Raises InputError, which names the text, for an id, or for what is carried along, that this form
+        cannot hold exactly.
         """
 
     def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
@@ -68,17 +73,18 @@ def output_of(file_format: str, like: Vectors, first: bytes | None = None) -> Ou
         return _Npy(like)
     if file_format == "parquet":
         return _Parquet(like, first)
-    return _Jsonl()
+    return _Csv() if file_format == "csv" else _Jsonl()
 
 
 class _Jsonl:
     """One line a vector: {"id": ..., "embedding": [...]}, each number in its shortest exact spelling."""
 
-    def encode(self, ids: Sequence[Any], vectors: Vectors, start: int = 0) -> bytes:
+    def encode(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> bytes:
         lines = []
-        for number, (record_id, vector) in enumerate(zip(ids, vectors, strict=True), start):
-            numbers = vector.tolist() if vector.dtype.kind in "iu" else [float(str(x)) for x in vector]
-            line = {"id": as_json(record_id, f"text {number}"), "embedding": numbers}
+        for number, (record, vector) in enumerate(zip(records, vectors, strict=True), start):
+            where = f"text {number}"
+            kept = {name: as_json(value, where) for name, value in record.kept.items()}
+            line = {"id": as_json(record.id, where), **kept, EMBEDDING: _numbers(vector)}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         return "".join(lines).encode()
 
@@ -88,6 +94,39 @@ class _Jsonl:
         file.flush()
 
 
+class _Csv:
+    """A header, and a line a vector, "[0.1,0.2]": so pgvector's type reads it, by COPY ... (FORMAT csv)."""
+
+    def encode(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> bytes:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        if not start and records:
+            writer.writerow(["id", *records[0].kept, EMBEDDING])
+        for record, vector in zip(records, vectors, strict=True):
+            numbers = json.dumps(_numbers(vector), separators=(",", ":"))
+            writer.writerow([_cell(record.id), *map(_cell, record.kept.values()), numbers])
+        return out.getvalue().encode()
+
+    def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
+        empty = True
+        for chunk in chunks:
+            file.write(chunk)
+            empty = False
+        if empty:
+            file.write(f"id,{EMBEDDING}\n".encode())
+        file.flush()
+
+
+def _numbers(vector: Vectors) -> list[int] | list[float]:
+    """A vector's numbers, each with the shortest spelling that is exactly it."""
+    return vector.tolist() if vector.dtype.kind in "iu" else [float(str(x)) for x in vector]
+
+
+def _cell(value: Any) -> str:
+    """What a field of a CSV file holds; of null nothing."""
+    return "" if plain(value) is None else as_text(value)
+
+
 class _Npy:
     """NumPy's own format, rows in the order of the input; the header is written again with the count."""
 
@@ -95,7 +134,7 @@ class _Npy:
         self._dimension = like.shape[1]
         self._dtype = like.dtype
 
-    def encode(self, ids: Sequence[Any], vectors: Vectors, start: int = 0) -> bytes:
+    def encode(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> bytes:
         return np.ascontiguousarray(vectors).tobytes()
 
     def write(self, file: BinaryIO, chunks: Iterable[bytes]) -> None:
@@ -125,32 +164,21 @@ class _Npy:
 
 
 class _Parquet:
-    """Two columns, ``id`` and ``embedding``, a list of fixed length; one row group a chunk.
+    """Columns ``id``, what is carried along, and ``embedding``, a list of fixed length; a row group a chunk.
 
-    A Parquet file ends with its index, so an encoded chunk is a stream in Arrow's own format. The first chunk
-    decides the type of the ids, which an Arrow scalar brings with it.
+    A Parquet file ends with its index, so an encoded chunk is a stream in Arrow's own format. Numbers that
+    are all different are larger with a dictionary of them; float32 is smaller with its bytes apart.
     """
 
     def __init__(self, like: Vectors, first: bytes | None) -> None:
         self._like = like
         self._pyarrow = require_pyarrow()
-        self._schema = None if first is None else self._pyarrow.ipc.open_stream(first).schema
+        self._batches = Batches(None if first is None else self._pyarrow.ipc.open_stream(first).schema)
 
-    def encode(self, ids: Sequence[Any], vectors: Vectors, start: int = 0) -> bytes:
-        pa = self._pyarrow
-        values = pa.array(np.ascontiguousarray(vectors).ravel())
-        embedding = pa.FixedSizeListArray.from_arrays(values, vectors.shape[1])
-        kind = _type_of_ids(pa, ids) if self._schema is None else self._schema.field("id").type
-        for number, record_id in enumerate(ids, start):
-            if not _fits(pa, record_id, kind):
-                raise InputError(
-                    f"text {number}: its id {plain(record_id)!r} does not fit a Parquet column of {kind} "
-                    "with the other ids: write JSON lines, or make all ids texts"
-                )
-        batch = pa.record_batch([pa.array(ids, kind), embedding], names=["id", "embedding"])
-        self._schema = batch.schema
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as stream:
+    def encode(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> bytes:
+        batch = self._batches.batch(records, vectors, start)
+        sink = self._pyarrow.BufferOutputStream()
+        with self._pyarrow.ipc.new_stream(sink, batch.schema) as stream:
             stream.write_batch(batch)
         return bytes(sink.getvalue())
 
@@ -159,37 +187,81 @@ class _Parquet:
         writer = None
         for chunk in chunks:
             batch = pa.ipc.open_stream(chunk).read_next_batch()
-            writer = writer or pa.parquet.ParquetWriter(file, batch.schema)
+            writer = writer or pa.parquet.ParquetWriter(file, batch.schema, **self._packing(batch.schema))
             writer.write_batch(batch)
         if writer is None:  # no records at all: a table of no rows
             self.write(file, [self.encode([], self._like)])
         else:
             writer.close()
 
+    def _packing(self, schema: Any) -> dict[str, Any]:
+        others = [name for name in schema.names if name != EMBEDDING]
+        floats = self._like.dtype == np.float32
+        return {
+            "compression": "zstd",
+            "use_dictionary": others,
+            "use_byte_stream_split": [f"{EMBEDDING}.list.element"] if floats else False,
+        }
 
-def _type_of_ids(pa: Any, ids: Iterable[Any]) -> Any:
-    """The Arrow type of a column of ids: that of the first, or unsigned where whole numbers need it."""
-    kinds = [_type_of_id(pa, record_id) for record_id in ids if record_id is not None]
+
+class Batches:
+    """Records with their vectors as Arrow's record batches, which all have the schema of the first.
+
+    The first batch decides each column's type, which an Arrow scalar brings with it.
+    """
+
+    def __init__(self, schema: Any = None) -> None:
+        """``schema``: that of a batch that another process has made."""
+        self._schema = schema
+
+    def batch(self, records: Sequence[Record], vectors: Vectors, start: int = 0) -> Any:
+        """One batch, of the texts from number ``start``. Raises InputError, which names the text."""
+        pa = require_pyarrow()
+        values = pa.array(np.ascontiguousarray(vectors).ravel())
+        columns = {"id": [record.id for record in records]}
+        for name in records[0].kept if records else ():
+            columns[name] = [record.kept[name] for record in records]
+        arrays = [self._column(pa, name, column, start) for name, column in columns.items()]
+        arrays.append(pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]))
+        batch = pa.record_batch(arrays, names=[*columns, EMBEDDING])
+        self._schema = batch.schema
+        return batch
+
+    def _column(self, pa: Any, name: str, values: Sequence[Any], start: int) -> Any:
+        kind = _type_of_values(pa, values) if self._schema is None else self._schema.field(name).type
+        for number, value in enumerate(values, start):
+            if not _fits(pa, value, kind):
+                what = "id" if name == "id" else name
+                raise InputError(
+                    f"text {number}: its {what} {plain(value)!r} does not fit a column of {kind} with the "
+                    f"other {what}s: write JSON lines, or make all of them texts"
+                )
+        return pa.array(values, kind)
+
+
+def _type_of_values(pa: Any, values: Iterable[Any]) -> Any:
+    """The Arrow type of a column: that of the first value, or unsigned where whole numbers need it."""
+    kinds = [_type_of_value(pa, value) for value in values if value is not None]
     first = kinds[0] if kinds else pa.null()
     return pa.uint64() if first == pa.int64() and pa.uint64() in kinds else first
 
 
-def _type_of_id(pa: Any, record_id: Any) -> Any:
-    if isinstance(record_id, pa.Scalar):
-        return record_id.type
-    if isinstance(record_id, bool):
+def _type_of_value(pa: Any, value: Any) -> Any:
+    if isinstance(value, pa.Scalar):
+        return value.type
+    if isinstance(value, bool):
         return pa.bool_()
-    if isinstance(record_id, int):
-        return pa.int64() if record_id < 2**63 else pa.uint64()
-    return pa.string() if isinstance(record_id, str) else pa.float64()
+    if isinstance(value, int):
+        return pa.int64() if value < 2**63 else pa.uint64()
+    return pa.string() if isinstance(value, str) else pa.float64()
 
 
-def _fits(pa: Any, record_id: Any, kind: Any) -> bool:
-    """Whether an id has exactly this Arrow type."""
-    if isinstance(record_id, int) and not isinstance(record_id, bool):
+def _fits(pa: Any, value: Any, kind: Any) -> bool:
+    """Whether a value has exactly this Arrow type."""
+    if isinstance(value, int) and not isinstance(value, bool):
         lowest, above = {pa.int64(): (-(2**63), 2**63), pa.uint64(): (0, 2**64)}.get(kind, (0, 0))
-        return lowest <= record_id < above
-    return record_id is None or _type_of_id(pa, record_id) == kind
+        return lowest <= value < above
+    return value is None or _type_of_value(pa, value) == kind
 
 
 def _appends(file: BinaryIO) -> bool:

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -32,6 +32,7 @@ class Record(NamedTuple):
 
     id: Any  # the id column's value (see ``ids``), or else the record's number, from 0
     text: str
+    kept: Mapping[str, Any] = {}  # the columns that are carried along, each value as an id is
 
 
 class Columns(NamedTuple):
@@ -39,6 +40,10 @@ class Columns(NamedTuple):
 
     text: str | None = None
     id: str | None = None
+    keep: tuple[str, ...] = ()  # columns that are carried along; KEEP_ALL is all but the ids'
+
+
+KEEP_ALL = ("all",)
 
 
 # JSON lines
@@ -54,21 +59,24 @@ class _RepeatedKeyError(ValueError):
     """An object has a key twice, and which of its values is meant nobody knows."""
 
 
-def read_jsonl(lines: Iterable[str], name: str, columns: Columns) -> Iterator[Record]:
-    """Read JSON lines, of which each is an object or a text alone; blank lines are none."""
+def read_jsonl(lines: Iterable[str], name: str, columns: Columns, numbers: Iterator[int]) -> Iterator[Record]:
+    """Read JSON lines, of which each is an object or a text alone; blank lines are none.
+
+    ``numbers`` are the ids of records that have none.
+    """
     text_key, id_key = columns.text or TEXT_COLUMN, columns.id or ID_COLUMN
+    kept_keys = () if columns.keep == KEEP_ALL else columns.keep  # of all of them the first record tells
 
     def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
         if len(value) < len(pairs):
-            for key in (text_key, id_key):
+            for key in (text_key, id_key, *kept_keys):
                 if sum(key == other for other, _ in pairs) > 1:
                     raise _RepeatedKeyError(key)
         return value
 
     decoder = json.JSONDecoder(object_pairs_hook=as_object, parse_float=_Number)
     have_ids = True if columns.id else None  # until the first record shows whether they do
-    numbers = itertools.count()
     for line_number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -105,23 +113,32 @@ def read_jsonl(lines: Iterable[str], name: str, columns: Columns) -> Iterator[Re
                 f"{where} has {has} key {id_key!r}, and the lines before it {have}: give every record an id, "
                 "or none, or name another key with --id-column"
             )
+        if columns.keep == KEEP_ALL:
+            kept_keys = kept_keys or tuple(key for key in keys if key != id_key)
+            for key in keys:
+                if key != id_key and key not in kept_keys:
+                    raise InputError(
+                        f"{where} has the key {key!r}, which the first record has not: name the keys to keep "
+                        "with --keep"
+                    )
+        kept = {key: _exact(keys.get(key), where, repr(key)) for key in kept_keys}
         number = next(numbers)
-        yield Record(_checked_id(keys[id_key], where) if have_ids else number, text)
+        yield Record(_exact(keys[id_key], where, "the id") if have_ids else number, text, kept)
 
 
-def _checked_id(value: Any, where: str) -> Any:
-    """An id as JSON gave it, a float where that is exactly what is spelled."""
+def _exact(value: Any, where: str, what: str) -> Any:
+    """An id, or what is carried along, as JSON gave it; a float where that is exactly what is spelled."""
     if type(value) is _Number:
         number = float(value)
         if not math.isfinite(number) or Decimal(repr(number)) != Decimal(value):
-            raise InputError(f"{where}: no float64 is exactly the id {value}: write it as a text")
+            raise InputError(f"{where}: no float64 is exactly {what} {value}: write it as a text")
         return number
     if isinstance(value, float):  # NaN or Infinity, which only Python's JSON has
-        raise InputError(f"{where}: the id is {value}: give texts or numbers for ids")
+        raise InputError(f"{where}: {what} is {value}: give texts or numbers")
     if isinstance(value, (dict, list)):
-        raise InputError(f"{where}: the id is {json.dumps(value)[:60]}: give texts or numbers for ids")
+        raise InputError(f"{where}: {what} is {json.dumps(value)[:60]}: give texts or numbers")
     if isinstance(value, str):
-        check_unicode(value, f"{where}: the id")
+        check_unicode(value, f"{where}: {what}")
     return value
 
 
@@ -135,8 +152,8 @@ def _refuse_column(where: str, what: str, column: str, names: Iterable[str], opt
 
 def _chosen_columns(
     names: Sequence[str], name: str, columns: Columns, otherwise: str = ""
-) -> tuple[str, str | None]:
-    """The columns of the texts and of the ids, None where there are no ids.
+) -> tuple[str, str | None, tuple[str, ...]]:
+    """The columns of the texts and of the ids, None where there are no ids, and those carried along.
 
     Raises InputError, with ``otherwise`` as another way out.
     """
@@ -146,16 +163,25 @@ def _chosen_columns(
     if columns.id and columns.id not in names:
         _refuse_column(f"{name} has", "column", columns.id, names, "--id-column")
     ids = columns.id or ID_COLUMN
-    for column in (text, ids):
+    keep = tuple(other for other in names if other != ids) if columns.keep == KEEP_ALL else columns.keep
+    for column in keep:
+        if column not in names:
+            _refuse_column(f"{name} has", "column", column, names, "--keep")
+    for column in (text, ids, *keep):
         if names.count(column) > 1:
             raise InputError(
                 f"{name} has {names.count(column)} columns {column!r}: rename them, or name another"
             )
-    return text, ids if ids in names else None
+    return text, ids if ids in names else None, keep
 
 
-def read_table(lines: Iterable[str], name: str, file_format: str, columns: Columns) -> Iterator[Record]:
-    """Read CSV, or TSV, which has no way to put a tab or a line end into a field."""
+def read_table(
+    lines: Iterable[str], name: str, file_format: str, columns: Columns, numbers: Iterator[int]
+) -> Iterator[Record]:
+    """Read CSV, or TSV, which has no way to put a tab or a line end into a field.
+
+    ``numbers`` are the ids of records that have none.
+    """
     csv.field_size_limit(CSV_FIELD_LIMIT)
     if file_format == "csv":
         reader = csv.reader(lines, strict=True)
@@ -163,7 +189,6 @@ def read_table(lines: Iterable[str], name: str, file_format: str, columns: Colum
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     separated = "commas" if file_format == "csv" else "tabs"
     no_header = f", or put a header line first: it takes {separated} between the columns"
-    numbers = itertools.count()
     header: list[str] = []
     blank = line = 0
     try:
@@ -176,7 +201,7 @@ def read_table(lines: Iterable[str], name: str, file_format: str, columns: Colum
             fields = row if file_format == "csv" else [_unquoted(field) for field in row]
             if not header:
                 header, blank = fields, 0
-                text_column, id_column = _chosen_columns(header, name, columns, no_header)
+                text_column, id_column, keep = _chosen_columns(header, name, columns, no_header)
                 continue
             if len(fields) != len(header):
                 much, what = ("few", "line ends") if len(fields) < len(header) else ("many", "commas")
@@ -194,7 +219,8 @@ def read_table(lines: Iterable[str], name: str, file_format: str, columns: Colum
                 raise InputError(f"{where}: a quotation mark opens and does not close: write CSV")
             record = dict(zip(header, fields, strict=True))
             number = next(numbers)
-            yield Record(number if id_column is None else record[id_column], record[text_column])
+            kept = {column: record[column] for column in keep}
+            yield Record(number if id_column is None else record[id_column], record[text_column], kept)
     except csv.Error as error:
         raise InputError(f"{name}, after line {line}: {error}: check the quotation marks there") from None
     if not header:
@@ -212,41 +238,52 @@ def _unquoted(field: str) -> str:
 # Parquet
 
 
-def read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Record]:
-    """Read a Parquet file; its ids are Arrow scalars."""
+def read_parquet(file: BinaryIO, name: str, columns: Columns, numbers: Iterator[int]) -> Iterator[Record]:
+    """Read a Parquet file; its ids, and what is carried along, are Arrow scalars.
+
+    ``numbers`` are the ids of records that have none.
+    """
     pyarrow = require_pyarrow()
-    numbers = itertools.count()
     try:
         # The index is at the file's end; what is packed or comes through a pipe is held as a whole.
         seekable = file if file.seekable() else io.BytesIO(file.read())
         # Buffered: a row group may be the whole file, and is not to be held at once.
         table = pyarrow.parquet.ParquetFile(seekable, buffer_size=1 << 20, pre_buffer=False)
         schema = table.schema_arrow
-        text_column, id_column = _chosen_columns(schema.names, name, columns)
-        if id_column is not None:
-            _check_id_type(pyarrow.types, schema.field(id_column).type, f"{name}, column {id_column!r}")
-        wanted = list(dict.fromkeys([text_column, *([] if id_column is None else [id_column])]))
+        text_column, id_column, keep = _chosen_columns(schema.names, name, columns)
+        for column in (*(() if id_column is None else (id_column,)), *keep):
+            option = "--id-column" if column == id_column else "--keep"
+            _check_type(pyarrow.types, schema.field(column).type, f"{name}, column {column!r}", option)
+        wanted = list(dict.fromkeys([text_column, *([] if id_column is None else [id_column]), *keep]))
+        row = itertools.count()
         for batch in table.iter_batches(batch_size=1024, columns=wanted):
             ids = itertools.repeat(None) if id_column is None else _decoded(batch.column(id_column))
-            for scalar, record_id in zip(batch.column(text_column), ids, strict=False):
+            others = zip(*(_decoded(batch.column(column)) for column in keep), strict=True)
+            for scalar, record_id, values in zip(
+                batch.column(text_column), ids, others if keep else itertools.repeat(()), strict=False
+            ):
                 number = next(numbers)
-                where = f"{name}, row {number}"
+                where = f"{name}, row {next(row)}"
                 text = _value_of(scalar.as_py, where, text_column)
                 if not isinstance(text, str):
                     raise InputError(f"{where}: {text_column!r} is not a text but {text!r:.60}")
                 if id_column is not None:
                     _value_of(functools.partial(plain, record_id), where, id_column)
-                yield Record(number if id_column is None else record_id, text)
+                for column, value in zip(keep, values, strict=True):
+                    _value_of(functools.partial(plain, value), where, column)
+                kept = dict(zip(keep, values, strict=True))
+                yield Record(number if id_column is None else record_id, text, kept)
     except (*READ_ERRORS, pyarrow.ArrowException) as error:
         raise InputError(f"{name} is not a whole Parquet file ({error})") from error
 
 
-def _check_id_type(types: Any, kind: Any, where: str) -> None:
-    """Raise InputError where ids of an Arrow type are neither texts, numbers, times nor bytes."""
+def _check_type(types: Any, kind: Any, where: str, option: str) -> None:
+    """Raise InputError where values of an Arrow type are neither texts, numbers, times nor bytes."""
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_nested(kind) or types.is_interval(kind):
-        raise InputError(f"{where} holds {kind}, which are no ids: name another with --id-column")
+        what = "are no ids" if option == "--id-column" else "cannot be kept"
+        raise InputError(f"{where} holds {kind}, which {what}: name another with {option}")
 
 
 def _decoded(ids: Any) -> Any:

@@ -43,7 +43,7 @@ class MinigteTextEmbedder(_Loaded):
 
     def __init__(self, model: str = DEFAULT_MODEL, *, model_kwargs: dict[str, Any] | None = None) -> None:
         """``model_kwargs``: further arguments of ``Embedder``, such as ``dtype``."""
-        super().__init__(model, model_kwargs)
+        _Loaded.__init__(self, model, model_kwargs)  # super() is lost where Haystack makes the class anew
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class MinigteDocumentEmbedder(_Loaded):
 
         ``model_kwargs``: further arguments of ``Embedder``, such as ``dtype``.
         """
-        super().__init__(model, model_kwargs)
+        _Loaded.__init__(self, model, model_kwargs)  # super() is lost where Haystack makes the class anew
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
 

@@ -52,7 +52,7 @@ def semantic_search(
     function = score_function or SIMILARITY_FUNCTIONS[similarity_name(similarity_fn_name)].matrix
     dtype = np.float32 if score_function else np.float64  # ours sum in float64, and so need not convert
     queries = as_rows(query_embeddings)  # (Q, D)
-    best = _Best(len(queries), top_k)
+    best = Best(len(queries), top_k)
     for corpus_start, chunk in _chunks(corpus_embeddings, corpus_chunk_size):  # (c, D)
         for start in range(0, len(queries), query_chunk_size):
             query, rows = comparable(queries[start : start + query_chunk_size], chunk)
@@ -62,7 +62,7 @@ def semantic_search(
     return best.hits()
 
 
-class _Best:
+class Best:
     """The best scores so far of each query, with their positions: best first, equal ones by position."""
 
     def __init__(self, num_queries: int, top_k: int) -> None:
@@ -74,10 +74,19 @@ class _Best:
         """Take in the scores (q, c) of the queries from ``start`` on with the corpus from there on."""
         for query, row in enumerate(scores, start):
             columns = _largest(row, self.top_k)
-            both = np.concatenate([self.scores[query], row[columns]])
-            ids = np.concatenate([self.ids[query], columns + corpus_start])
-            kept = _largest(both, self.top_k)  # what came before stands before: equal scores stay by position
-            self.scores[query], self.ids[query] = both[kept], ids[kept]
+            self.take(query, columns + corpus_start, row[columns])
+
+    def take(self, query: int, ids: Int64, scores: Float32) -> None:
+        """Take in some positions (n,), which are behind all before, with their scores for one query."""
+        both = np.concatenate([self.scores[query], scores])
+        all_ids = np.concatenate([self.ids[query], ids])
+        kept = _largest(both, self.top_k)  # what came before stands before: equal scores stay by position
+        self.scores[query], self.ids[query] = both[kept], all_ids[kept]
+
+    def worst(self, query: int) -> float:
+        """The score that one must reach to be among the best of a query; anyone can where there are fewer."""
+        scores = self.scores[query]
+        return float(scores[-1]) if len(scores) == self.top_k else -np.inf
 
     def hits(self) -> list[list[Hit]]:
         """The result, as sentence-transformers has it."""

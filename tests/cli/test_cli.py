@@ -248,7 +248,7 @@ class TestEmbed:
             ["unheard"],
             ["embed", "--no"],
             ["embed", "a", "--resume"],
-            ["embed", "-i", "a", "-i", "b"],
+            ["embed", "a", "-o", "b.npy", "-o", "c.npy"],
             ["embed", "-i", ""],
             ["embed", "a", "-o", ""],
             ["embed", "a", "--batch-size", "0"],
@@ -270,7 +270,7 @@ class TestEmbed:
         assert "cannot be written to a pipe" in failed(run("embed", "a", "--output-format", "npy"))
         (tmp_path / "folder.npy").mkdir()
         assert "cannot write folder.npy: Is a directory" in failed(run("embed", "a", "-o", "folder.npy"))
-        assert "cannot read folder.npy: Is a directory" in failed(run("embed", "-i", "folder.npy"))
+        assert "folder.npy is a folder without" in failed(run("embed", "-i", "folder.npy"))
 
     def test_a_dash_is_stdout(self, run, tmp_path):
         line = succeeded(run("embed", "a dog", "-o", "-"))

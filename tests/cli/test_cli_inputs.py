@@ -32,7 +32,8 @@ class Pipe(io.RawIOBase):
 
 def read(content, name="stdin", file_format=None, *, text=None, record_id=None, pipe=None):
     file = io.BytesIO(content) if pipe is None else io.BufferedReader(Pipe(content, pipe))
-    return [tuple(record) for record in read_records(file, name, file_format, Columns(text, record_id))]
+    records = read_records(file, name, file_format, Columns(text, record_id))
+    return [(record.id, record.text) for record in records]
 
 
 def texts(content, *args, **options):

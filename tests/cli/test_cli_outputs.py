@@ -33,7 +33,8 @@ def written(file_format: str, *chunks: list) -> bytes:
     form = output_of(file_format, np.empty((0, DIMENSION), np.float32))
     buffer, encoded, start = io.BytesIO(), [], 0
     for ids in chunks:
-        encoded.append(form.encode(ids, np.zeros((len(ids), DIMENSION), np.float32), start))
+        records = [Record(record_id, "") for record_id in ids]
+        encoded.append(form.encode(records, np.zeros((len(ids), DIMENSION), np.float32), start))
         start += len(ids)
     form.write(buffer, encoded)
     return buffer.getvalue()
@@ -97,7 +98,7 @@ def test_a_whole_number_of_any_size_is_kept_in_json():
 def test_ids_that_cannot_share_a_column(chunks, row):
     """Of none is made another: 1 is neither 1.0 nor True nor "1"."""
     pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
-    with pytest.raises(InputError, match=f"text {row}: its id .* does not fit a Parquet column"):
+    with pytest.raises(InputError, match=f"text {row}: its id .* does not fit a column"):
         written("parquet", *chunks)
     assert json_ids(*chunks) == [record_id for ids in chunks for record_id in ids]
 

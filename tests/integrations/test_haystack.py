@@ -55,7 +55,7 @@ def test_a_pipeline_is_saved_and_loaded(folder: Path, small: Embedder) -> None:
     search = Pipeline()
     search.add_component("embedder", MinigteTextEmbedder(str(folder)))
     search.add_component("ranker", MinigteRanker(str(folder), top_k=2))
-    again = Pipeline.loads(search.dumps())
+    again = Pipeline.loads(search.dumps(), allowed_modules=["minigte.integrations.haystack"])
     again.add_component("retriever", InMemoryEmbeddingRetriever(store))
     again.connect("embedder.embedding", "retriever.query_embedding")
     again.connect("retriever.documents", "ranker.documents")
