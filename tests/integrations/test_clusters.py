@@ -44,7 +44,7 @@ def right(model: str) -> dict[str, list[float]]:
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ray = pytest.importorskip("ray", reason="ray is missing: make test-clusters")
     ray.init(
-        num_cpus=2,
+        num_cpus=4,  # two for the workers; they would leave none for what reads
         include_dashboard=False,
         object_store_memory=200_000_000,
         _temp_dir=str(tmp_path_factory.mktemp("r")),
@@ -57,14 +57,14 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def ray_rows(ray: Any, model: str, partitions: int, batch_size: int, mapper: Any = None) -> dict[str, Any]:
     from minigte.integrations.ray import EmbedTexts
 
-    dataset = ray.data.from_items([{"text": text} for text in TEXTS]).repartition(partitions)
+    dataset = ray.data.from_items([{"text": text} for text in TEXTS], override_num_blocks=partitions)
     found = dataset.map_batches(
         mapper or EmbedTexts,
         fn_constructor_kwargs={"model": model},
         batch_format="pyarrow",
         batch_size=batch_size,
         num_cpus=1,
-        concurrency=2,
+        compute=ray.data.ActorPoolStrategy(size=2),
     )
     return {row["text"]: list(row["embedding"]) for row in found.take_all()}
 
@@ -107,7 +107,7 @@ def test_ray_gives_the_threads(ray: Any, model: str) -> None:
             fn_constructor_kwargs={"model": model},
             batch_format="pyarrow",
             num_cpus=cpus,
-            concurrency=1,
+            compute=ray.data.ActorPoolStrategy(size=1),
         )
         assert [row["threads"] for row in dataset.take_all()] == [cpus]
 
@@ -270,6 +270,7 @@ def test_the_page(engine: str, capsys: pytest.CaptureFixture[str], request: pyte
     )
     if engine != "dask":  # its own scheduler of threads runs where there is no cluster
         request.getfixturevalue(engine)
+    code = code.replace("ray.init(num_cpus=4)\n", "")  # it runs already
     capsys.readouterr()
     exec(compile(code, "example", "exec"), {"__name__": "example"})
     assert capsys.readouterr().out == shown
