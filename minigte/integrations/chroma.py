@@ -1,4 +1,4 @@
-"""minigte inside Chroma: ``pip install 'minigte[chroma]'``.
+"""minigte inside Chroma: ``pip install chromadb``.
 
 from minigte.integrations.chroma import MinigteEmbeddingFunction
 
@@ -23,7 +23,7 @@ try:
     from chromadb.utils.embedding_functions import register_embedding_function
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.chroma needs chromadb ({error}): pip install 'minigte[chroma]'"
+        f"minigte.integrations.chroma needs chromadb ({error}): pip install chromadb"
     ) from error
 
 # Chroma's names for what a model's ``similarity_fn_name`` says.

@@ -1,4 +1,4 @@
-"""A corpus embedded by Dask: ``pip install 'minigte[dask]'``.
+"""A corpus embedded by Dask: ``pip install 'dask[dataframe]' distributed``.
 
 from minigte.integrations.dask import with_embeddings
 
@@ -20,7 +20,8 @@ try:
     import pyarrow as pa
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.dask needs dask[dataframe] ({error}): pip install 'minigte[dask]'"
+        f"minigte.integrations.dask needs dask[dataframe] ({error}): "
+        "pip install 'dask[dataframe]' distributed"
     ) from error
 
 

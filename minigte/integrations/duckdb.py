@@ -1,4 +1,4 @@
-"""Embeddings in SQL, with DuckDB: ``pip install 'minigte[duckdb]'``.
+"""Embeddings in SQL, with DuckDB: ``pip install duckdb pyarrow``.
 
 connection = duckdb.connect("notes.duckdb")
 register(connection, Embedder("thenlper/gte-small"))
@@ -23,7 +23,7 @@ try:
     from minigte.integrations import pyarrow
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.duckdb needs duckdb and pyarrow ({error}): pip install 'minigte[duckdb]'"
+        f"minigte.integrations.duckdb needs duckdb and pyarrow ({error}): pip install duckdb pyarrow"
     ) from error
 
 

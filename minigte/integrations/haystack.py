@@ -1,4 +1,4 @@
-"""minigte inside Haystack: ``pip install 'minigte[haystack]'``.
+"""minigte inside Haystack: ``pip install haystack-ai``.
 
 from minigte.integrations.haystack import MinigteDocumentEmbedder, MinigteTextEmbedder
 
@@ -18,7 +18,7 @@ try:
     from haystack import Document, component, default_from_dict, default_to_dict
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.haystack needs haystack-ai ({error}): pip install 'minigte[haystack]'"
+        f"minigte.integrations.haystack needs haystack-ai ({error}): pip install haystack-ai"
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""minigte inside LangChain: ``pip install 'minigte[langchain]'``.
+"""minigte inside LangChain: ``pip install langchain-core``.
 
 from minigte.integrations.langchain import MinigteEmbeddings
 
@@ -23,7 +23,7 @@ try:
     from pydantic import ConfigDict, Field
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.langchain needs langchain-core ({error}): pip install 'minigte[langchain]'"
+        f"minigte.integrations.langchain needs langchain-core ({error}): pip install langchain-core"
     ) from error
 
 

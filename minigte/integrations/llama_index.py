@@ -1,4 +1,4 @@
-"""minigte inside LlamaIndex: ``pip install 'minigte[llama-index]'``.
+"""minigte inside LlamaIndex: ``pip install llama-index-core``.
 
 from minigte.integrations.llama_index import MinigteEmbedding
 
@@ -22,8 +22,7 @@ try:
     from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.llama_index needs llama-index-core ({error}): "
-        "pip install 'minigte[llama-index]'"
+        f"minigte.integrations.llama_index needs llama-index-core ({error}): pip install llama-index-core"
     ) from error
 
 BATCH_TEXTS = 256  # LlamaIndex hands on so many texts at a time

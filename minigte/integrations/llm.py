@@ -16,9 +16,7 @@ from minigte.errors import MissingDependencyError
 try:
     import llm
 except ImportError as error:
-    raise MissingDependencyError(
-        f"minigte.integrations.llm needs llm ({error}): pip install 'minigte[llm]'"
-    ) from error
+    raise MissingDependencyError(f"minigte.integrations.llm needs llm ({error}): pip install llm") from error
 
 if TYPE_CHECKING:
     from minigte.embedder import Embedder

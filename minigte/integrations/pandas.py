@@ -1,4 +1,4 @@
-"""A column of texts in pandas to one of vectors: ``pip install 'minigte[pandas]'``.
+"""A column of texts in pandas to one of vectors: ``pip install pandas pyarrow``.
 
 from minigte.integrations.pandas import embed
 
@@ -18,7 +18,7 @@ try:
     import pyarrow as pa
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.pandas needs pandas and pyarrow ({error}): pip install 'minigte[pandas]'"
+        f"minigte.integrations.pandas needs pandas and pyarrow ({error}): pip install pandas pyarrow"
     ) from error
 
 

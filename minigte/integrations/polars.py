@@ -1,4 +1,4 @@
-"""A column of texts in polars to one of vectors: ``pip install 'minigte[polars]'``.
+"""A column of texts in polars to one of vectors: ``pip install polars``.
 
 from minigte.integrations.polars import embed
 
@@ -17,7 +17,7 @@ try:
     import polars as pl
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.polars needs polars ({error}): pip install 'minigte[polars]'"
+        f"minigte.integrations.polars needs polars ({error}): pip install polars"
     ) from error
 
 

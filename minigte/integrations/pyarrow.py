@@ -1,4 +1,4 @@
-"""A column of texts in Arrow to one of vectors: ``pip install 'minigte[parquet]'``.
+"""A column of texts in Arrow to one of vectors: ``pip install pyarrow``.
 
 from minigte.integrations.pyarrow import embed
 
@@ -17,7 +17,7 @@ try:
     import pyarrow as pa
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.pyarrow needs pyarrow ({error}): pip install 'minigte[parquet]'"
+        f"minigte.integrations.pyarrow needs pyarrow ({error}): pip install pyarrow"
     ) from error
 
 

@@ -1,4 +1,4 @@
-"""A corpus embedded by Ray Data: ``pip install 'minigte[ray]'``.
+"""A corpus embedded by Ray Data: ``pip install 'ray[data]'``.
 
 from minigte.integrations.ray import EmbedTexts
 
@@ -24,7 +24,7 @@ try:
     import ray
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.ray needs ray ({error}): pip install 'minigte[ray]'"
+        f"minigte.integrations.ray needs ray ({error}): pip install 'ray[data]'"
     ) from error
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""minigte inside scikit-learn: ``pip install 'minigte[sklearn]'``.
+"""minigte inside scikit-learn: ``pip install scikit-learn``.
 
 from minigte.integrations.sklearn import MinigteTransformer
 
@@ -23,7 +23,7 @@ try:
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.sklearn needs scikit-learn ({error}): pip install 'minigte[sklearn]'"
+        f"minigte.integrations.sklearn needs scikit-learn ({error}): pip install scikit-learn"
     ) from error
 
 if TYPE_CHECKING:

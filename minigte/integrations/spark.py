@@ -1,4 +1,4 @@
-"""A corpus embedded by Spark: ``pip install 'minigte[spark]'``.
+"""A corpus embedded by Spark: ``pip install pyspark pandas pyarrow``.
 
 from minigte.integrations.spark import embed_udf, with_embeddings
 
@@ -24,7 +24,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError(
         f"minigte.integrations.spark needs pyspark, pandas and pyarrow ({error}): "
-        "pip install 'minigte[spark]'"
+        "pip install pyspark pandas pyarrow"
     ) from error
 
 if TYPE_CHECKING:

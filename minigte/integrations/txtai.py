@@ -1,4 +1,4 @@
-"""minigte inside txtai: ``pip install 'minigte[txtai]'``.
+"""minigte inside txtai: ``pip install txtai``.
 
 embeddings = txtai.Embeddings(
     {"method": "minigte.integrations.txtai.MinigteVectors", "path": "thenlper/gte-small"}
@@ -18,7 +18,7 @@ try:
     from txtai.vectors import Vectors
 except ImportError as error:
     raise MissingDependencyError(
-        f"minigte.integrations.txtai needs txtai ({error}): pip install 'minigte[txtai]'"
+        f"minigte.integrations.txtai needs txtai ({error}): pip install txtai"
     ) from error
 
 

@@ -109,7 +109,8 @@ def with_sqlite_vec(queries: Vectors, rows: Vectors, top_k: int) -> Places:
         "float32": ("float", "?", 1),
     }
     kind, value, times = kinds[rows.dtype.name]
-    connection.execute(f"CREATE VIRTUAL TABLE t USING vec0(v {kind}[{times * rows.shape[1]}])")
+    metric = "" if kind == "bit" else "distance_metric=cosine"  # of bits it is Hamming's
+    connection.execute(f"CREATE VIRTUAL TABLE t USING vec0(v {kind}[{times * rows.shape[1]}] {metric})")
     connection.executemany(
         f"INSERT INTO t(rowid, v) VALUES (?, {value})", [(n, row.tobytes()) for n, row in enumerate(rows)]
     )
