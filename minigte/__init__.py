@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from minigte.cross_encoder import CrossEncoder
 from minigte.embedder import Embedder
 from minigte.errors import (
     AssumptionWarning,
@@ -59,6 +60,7 @@ __all__ = [
     "CheckpointError",
     "ClosedError",
     "ConfigError",
+    "CrossEncoder",
     "DownloadError",
     "Embedder",
     "InputError",

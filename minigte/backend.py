@@ -87,7 +87,8 @@ class NumPyBackend:
         """Yield each batch with its last hidden state, (N, D) float32; BLAS has its threads in any case."""
         for batch in batches:
             with np.errstate(all="ignore"):  # the Embedder looks for infinities and NaN in the end
-                hidden = self._forward(self._config, self._weights, batch.input_ids, batch.offsets)
+                types = {} if batch.token_type_ids is None else {"token_type_ids": batch.token_type_ids}
+                hidden = self._forward(self._config, self._weights, batch.input_ids, batch.offsets, **types)
             yield batch, hidden
 
 

@@ -17,6 +17,13 @@ Float32 = npt.NDArray[np.float32]
 
 FORMAT = 1
 LONGEST = 64  # tokens, where the model itself reads more
+PAIRS = [  # that the tiny cross-encoders score
+    ("the cat sat", "a dog ran on the mat"),
+    ("the cat sat", ""),
+    ("", ""),
+    ("query: 12 cats!", "é 中 the passage sat on the mat, on the mat, on the mat"),
+    ("a", "b"),
+]
 FOLDER = Path(__file__).resolve().parent / "golden"
 REMAKE = "make the golden files again: python tools/make_golden.py --help"
 

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "cli": {"backend", "embedder", "explain", "loading", "runtime", "server", "tokenizing", "vectors"},
     "server": {"batching", "embedder", "loading", "tokenizing", "vectors"},
     "batching": {"embedder", "tokenizing", "vectors"},
-    "__init__": {"batching", "embedder", "vectors"},
+    "__init__": {"batching", "cross_encoder", "embedder", "vectors"},
+    "cross_encoder": {"backend", "calls", "loading", "reference", "runtime", "tokenizing"},
     "embedder": {"backend", "calls", "explain", "loading", "models", "runtime", "tokenizing", "vectors"},
     "explain": {"loading", "models", "reference", "vectors"},
     "backend": {"calls", "engine", "loading", "models", "reference", "runtime"},  # the one door to the engine

@@ -130,6 +130,35 @@ def write_model(
     return folder if bare else write_sentence_transformers(folder)
 
 
+def head_tensors(config: Any = CONFIG, num_labels: int = 1, seed: int = 0) -> dict[str, Float32]:
+    """Every array of a cross-encoder's head, by its name in a checkpoint, filled from the seed."""
+    rng = np.random.default_rng([seed, 1])
+    return {
+        tensor.name: (2 * rng.random(tensor.shape, np.float32) - 1)
+        for tensor in architecture(config).head_tensors(config, num_labels)
+    }
+
+
+def write_cross_encoder(
+    folder: Path, config: Any = CONFIG, *, num_labels: int = 1, seed: int = 0, **config_json: Any
+) -> Path:
+    """Write a cross-encoder's folder as transformers does; give it back."""
+    labels = {str(i): f"LABEL_{i}" for i in range(num_labels)}
+    kinds = [f"{architecture(config).name}ForSequenceClassification"]
+    write_model(folder, config, seed=seed, bare=True, id2label=labels, architectures=kinds, **config_json)
+    prefix = architecture(config).prefixes[0]
+    encoder = {prefix + name: array for name, array in tensors(config, seed).items()}
+    head = head_tensors(config, num_labels, seed)
+    head = {prefix * name.startswith("pooler.") + name: array for name, array in head.items()}
+    write_safetensors(folder / "model.safetensors", {**encoder, **head})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    names = ["input_ids", "attention_mask"]
+    if getattr(config, "type_vocab_size", 0) > 1:
+        names.insert(1, "token_type_ids")
+    write_json(folder / "tokenizer_config.json", {**settings, "model_input_names": names})
+    return folder
+
+
 def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> None:
     """Write arrays as safetensors: the length of a JSON header in 8 bytes, the header, the values.
 
@@ -179,6 +208,7 @@ def write_tokenizer(folder: Path, *, lowercase: bool = True, model_max_length: i
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])

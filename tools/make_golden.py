@@ -4,6 +4,7 @@ Needs what `make parity` installs: torch and transformers. Run from the reposito
 
     python tools/make_golden.py --model FOLDER_OF_GTE_SMALL
     python tools/make_golden.py --only tiny-mpnet
+    python tools/make_golden.py --only cross-encoders
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import argparse
 import datetime
 import json
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sentence_transformers
 import tokenizers
 import torch
 import transformers
@@ -24,10 +27,11 @@ import transformers
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import architectures  # noqa: E402
 import oracle  # noqa: E402
 import tiny  # noqa: E402
 from exact import tensors_sha256  # noqa: E402
-from golden_files import FOLDER, FORMAT, TINY, sample, tiny_inputs  # noqa: E402
+from golden_files import FOLDER, FORMAT, PAIRS, TINY, sample, tiny_inputs  # noqa: E402
 from nasty import LONG, NASTY  # noqa: E402
 
 # Each text with the step of the values that are kept of every stage: prime, so that no column is preferred.
@@ -81,6 +85,21 @@ def make_tiny(names: Iterable[str]) -> None:
         save_stages(FOLDER / f"{name}.npz", model, inputs)
 
 
+def make_cross_encoders() -> None:
+    """Write the scores that sentence-transformers gives with a tiny cross-encoder of each architecture."""
+    scores = {}
+    for name, case in architectures.CASES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            tiny.write_cross_encoder(Path(folder), case.config, num_labels=2)
+            longest = tiny.architecture(case.config).spec(case.config).max_tokens
+            model = sentence_transformers.CrossEncoder(folder, device="cpu", max_length=longest)
+            scores[name] = model.predict(PAIRS).tolist()
+    record = provenance(sentence_transformers=sentence_transformers.__version__)
+    record["command"] = "python tools/make_golden.py --only cross-encoders"
+    content = {"provenance": record, **scores}
+    (FOLDER / "cross-encoders.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
 def make_gte_small(folder: Path) -> None:
     """Write gte-small's stages on a few texts, and its tokens on the nasty ones."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -112,7 +131,10 @@ def main() -> None:
     if (arguments.model is None) == (arguments.only is None):
         parser.error("give --model for all files, or --only for some")
     FOLDER.mkdir(exist_ok=True)
-    make_tiny(arguments.only or TINY)
+    only = arguments.only or [*TINY, "cross-encoders"]
+    make_tiny(name for name in only if name in TINY)
+    if "cross-encoders" in only:
+        make_cross_encoders()
     if arguments.model is not None:
         make_gte_small(arguments.model)
     for path in sorted(FOLDER.iterdir()):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -186,7 +187,9 @@ def compile_forward(platform: Platform, level: str, dtype: str, objects: Path) -
     flat = [kind for _, part in parts(arguments) for kind in kinds(part)]
     found = [str(argument.type) for argument in module.get_function(kernel).arguments]
     if found != ["ptr", "ptr", *flat, "i64"]:
-        raise BuildError(f"Numba {jit.numba.__version__} cannot build kernels: 0.62 to 0.68 can")
+        raise BuildError(
+            f"Numba {importlib.metadata.version('numba')} cannot build kernels: 0.62 to 0.68 can"
+        )
     entry = f"minigte_forward_{level.replace('-', '_')}_{dtype}"
     code = ENTRY.format(
         kernel=kernel,

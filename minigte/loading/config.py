@@ -119,19 +119,10 @@ def read_config(folder: Path) -> ModelConfig:
     else:
         assumed += ["mean pooling", "no L2 norm"]
 
-    adapter = transformer / "adapter_config.json"
-    if adapter.exists():
-        raise ConfigError(
-            f"{adapter}: minigte does not apply adapters (LoRA and others): merge it into the model with "
-            f"peft's "
-            "merge_and_unload and save that, or delete it to use the model without it"
-        )
     path = transformer / "config.json"
-    config_json = read_object(path, ConfigError)
-    if not path.exists():
-        raise ConfigError(f"no config.json in {transformer}: is this a model folder?")
-    architecture = _find_architecture(path, config_json)
-    encoder = _read_encoder(path, config_json, architecture)
+    config_json = read_transformers_config(transformer)
+    architecture = find_architecture(path, config_json)
+    encoder = read_encoder(path, config_json, architecture)
     spec = architecture.spec(encoder)
     if has_modules:
         path = pooling_folder / "config.json"
@@ -146,7 +137,7 @@ def read_config(folder: Path) -> ModelConfig:
 
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
     tokenizer = read_tokenizer_config(transformer, tokenizer_class, chat_template=has_modules)
-    lengths = _read_sentence_bert(transformer, fields) if has_modules else {}
+    lengths = read_sentence_bert(transformer, fields) if has_modules else {}
     # The first that is stated counts, but never more than there are positions.
     limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)
     limit = next((limit for limit in limits if limit is not None), None)
@@ -207,7 +198,23 @@ def _refuse_remains(folder: Path) -> None:
             )
 
 
-def _find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
+def read_transformers_config(transformer: Path) -> dict[str, Any]:
+    """Read the ``config.json`` of the folder that holds an encoder."""
+    adapter = transformer / "adapter_config.json"
+    if adapter.exists():
+        raise ConfigError(
+            f"{adapter}: minigte does not apply adapters (LoRA and others): merge it into the model with "
+            f"peft's "
+            "merge_and_unload and save that, or delete it to use the model without it"
+        )
+    path = transformer / "config.json"
+    config_json = read_object(path, ConfigError)
+    if not path.exists():
+        raise ConfigError(f"no config.json in {transformer}: is this a model folder?")
+    return config_json
+
+
+def find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
     """The architecture that ``config.json`` names, where it asks for nothing that is not implemented."""
     model_type = config_json.get("model_type")
     architecture = ARCHITECTURES.get(model_type) if isinstance(model_type, str) else None
@@ -220,7 +227,7 @@ def _find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
     return architecture
 
 
-def _read_encoder(path: Path, config_json: dict[str, Any], architecture: Architecture) -> Any:
+def read_encoder(path: Path, config_json: dict[str, Any], architecture: Architecture) -> Any:
     """Take the architecture's own fields from ``config.json`` and check each of them."""
     stated = {architecture.aliases.get(key, key): value for key, value in config_json.items()}
     values: dict[str, Any] = {}
@@ -299,8 +306,15 @@ def _module_folder(folder: Path, path: Path, name: str) -> Path:
         raise ConfigError(f"{path}: {name!r} is not the path of a folder ({error})") from error
 
 
-def _read_sentence_bert(transformer: Path, fields: dict[str, Any]) -> dict[str, float | None]:
-    """Read ``sentence_bert_config.json`` or a sibling: do_lower_case into ``fields``; gives the lengths."""
+def read_sentence_bert(
+    transformer: Path,
+    fields: dict[str, Any],
+    accepted: Mapping[str, tuple[object, ...]] | None = None,
+) -> dict[str, float | None]:
+    """Read ``sentence_bert_config.json`` or a sibling: do_lower_case into ``fields``; gives the lengths.
+
+    ``accepted``: other values that keys may have than an embedding model's.
+    """
     settings: dict[str, Any] = {}
     path = transformer / SENTENCE_BERT_FILES[0]
     for name in SENTENCE_BERT_FILES:
@@ -314,7 +328,7 @@ def _read_sentence_bert(transformer: Path, fields: dict[str, Any]) -> dict[str, 
             asked = settings[key] = {k: v for k, v in asked.items() if k != "trust_remote_code"}
         if asked:
             raise ConfigError(f"{path}: minigte does not read {key}: write {asked!r} into {target}")
-    check_keys(path, "sentence_bert_config.json", settings)
+    check_keys(path, "sentence_bert_config.json", settings, accepted=accepted)
     for key in ("model_args", "model_kwargs"):
         arguments = settings.get(key) or {}
         if not isinstance(arguments, dict):

@@ -62,6 +62,17 @@ KEYS: dict[str, Keys] = {
         accepted={"model_type": ("SentenceTransformer",)},
         harmless=_words("__version__ requirements"),
     ),
+    # config_sentence_transformers.json of a cross-encoder
+    "CrossEncoder": Keys(
+        read=_words("activation_fn"),
+        accepted={
+            "model_type": ("CrossEncoder",),
+            "prompts": NOTHING,
+            "default_prompt_name": (None,),
+            "keep_in_fp32_modules": NOTHING,
+        },
+        harmless=_words("__version__ requirements similarity_fn_name truncate_dim"),
+    ),
     "Pooling": Keys(
         read=_words(
             "embedding_dimension word_embedding_dimension pooling_mode pooling_mode_cls_token "
@@ -98,7 +109,8 @@ KEYS: dict[str, Keys] = {
             "decoder_start_token_id directionality eos_token_id finetuning_task id2label label2id "
             "mask_token_id num_labels output_past pad_token_id pooler_fc_size pooler_num_attention_heads "
             "pooler_num_fc_layers pooler_size_per_head pooler_type problem_type sentence_transformers "
-            "sep_token_id summary_activation summary_first_dropout summary_last_dropout summary_mode "
+            "sbert_ce_default_activation_function sep_token_id summary_activation summary_first_dropout "
+            "summary_last_dropout summary_mode "
             "summary_proj_to_labels summary_type summary_use_proj task_specific_params tf_legacy_loss "
             "tie_encoder_decoder tie_word_embeddings unk_token_id "
             # the generation of text

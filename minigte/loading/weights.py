@@ -10,8 +10,9 @@ As in transformers, what stands beside the encoder (the heads of other tasks, la
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from minigte.loading.shards import read_shards, shards_of
 from minigte.loading.state_dict_files import read_state_dict
 from minigte.loading.stored_tensors import StoredTensor
 from minigte.models.architecture import Architecture, Tensor
-from minigte.models.weights import ABSENT, LayerWeights, Weights
+from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
 from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
 
@@ -44,6 +45,14 @@ def load_weights(folder: Path, config: ModelConfig) -> Weights:
     """
     read = functools.cache(_Checkpoint(folder, config).read)  # several arrays may be kept in one tensor
     return _weights(config, lambda tensor: tensor.take(read(tensor.name)))
+
+
+def load_with_head(folder: Path, config: ModelConfig, num_labels: int) -> tuple[Weights, HeadWeights]:
+    """``load_weights``, and the arrays of a head for so many labels."""
+    head = list(config.architecture.head_tensors(config.encoder, num_labels))
+    read = functools.cache(_Checkpoint(folder, config, head).read)
+    weights = _weights(config, lambda tensor: tensor.take(read(tensor.name)))
+    return weights, HeadWeights(**{tensor.field: read(tensor.name) for tensor in head})
 
 
 def weights_like(config: ModelConfig) -> Weights:
@@ -158,10 +167,10 @@ class _Checkpoint:
     is.
     """
 
-    def __init__(self, folder: Path, config: ModelConfig) -> None:
-        """Look for the file in a model folder. Raises CheckpointError."""
+    def __init__(self, folder: Path, config: ModelConfig, head: Iterable[Tensor] = ()) -> None:
+        """Look for the file in a model folder; the model may have a ``head``. Raises CheckpointError."""
         tensors = config.architecture.tensors(config.encoder)
-        self._shapes = {tensor.name: tensor.stored_shape for tensor in tensors}
+        self._shapes = {tensor.name: tensor.stored_shape for tensor in itertools.chain(tensors, head)}
         self._path = _find_readable(folder / config.transformer)
         self._tensors = _find_tensors(
             self._path, self._shapes, config.architecture, config.spec.num_hidden_layers

@@ -62,6 +62,17 @@ class Tensor(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Head:
+    """What turns a pair's first token into scores: dense, activation, and a row per label.
+
+    Its parameters' shapes have the axis ``num_labels`` besides those of Config.
+    """
+
+    activation: str  # a key of heads.ACTIVATIONS
+    parameters: tuple[Parameter, ...]  # the fields are those of HeadWeights
+
+
+@dataclass(frozen=True)
 class Architecture:
     """One architecture; ``models/<name>.py`` makes it, ``reference/<name>.py`` computes it."""
 
@@ -72,6 +83,7 @@ class Architecture:
     layer_parameters: tuple[Parameter, ...]
     layer: str  # what stands in front of a layer's names; {} is its number
     tokenizer_class: str  # transformers' tokenizer, where the model's files name no other
+    head: Head  # transformers' head for the classification of sequences
     activation: str = "hidden_act"  # the field of Config that names the activation
     # Keys of config.json that are no fields: the values at which they ask for what is computed here; those
     # that change no vector at any value; and other names that fields may have.
@@ -98,6 +110,12 @@ class Architecture:
             for row in self.layer_parameters:
                 if layer >= row.first_layer:
                     yield from self._tensor(row, config, layer, self.layer.format(layer))
+
+    def head_tensors(self, config: Any, num_labels: int) -> Iterator[Tensor]:
+        """Every array of the head of a model of this config."""
+        for row in self.head.parameters:
+            shape = (num_labels if axis == "num_labels" else getattr(config, axis) for axis in row.shape)
+            yield Tensor(row.field, None, row.name, tuple(shape), None, 1)
 
     def counted(self, config: Any) -> Iterator[tuple[Tensor, int]]:
         """Every kind of array of a model of this config, and how many of it there are."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Parameter
+from minigte.models.architecture import Architecture, Head, Parameter
 from minigte.models.spec import Spec
 
 
@@ -105,6 +105,16 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
 )
 
+HEAD = Head(
+    "tanh",
+    (
+        Parameter("dense_weight", "pooler.dense.weight", ("hidden_size", "hidden_size")),
+        Parameter("dense_bias", "pooler.dense.bias", ("hidden_size",)),
+        Parameter("output_weight", "classifier.weight", ("num_labels", "hidden_size")),
+        Parameter("output_bias", "classifier.bias", ("num_labels",)),
+    ),
+)
+
 ARCHITECTURE = Architecture(
     name="bert",
     config=Config,
@@ -113,6 +123,7 @@ ARCHITECTURE = Architecture(
     tokenizer_class="BertTokenizer",
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
+    head=HEAD,
     layer=ENCODER_LAYER,
     prefixes=("bert.",),
     unused=("embeddings.position_ids",),  # the constant 0, 1, 2, ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Parameter
+from minigte.models.architecture import Architecture, Head, Parameter
 from minigte.models.spec import Spec
 
 LAYER_NORM_EPS = 1e-12  # fixed; added to the variance in LayerNorm
@@ -84,12 +84,23 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output_layer_norm.bias", ("dim",)),
 )
 
+HEAD = Head(
+    "relu",
+    (
+        Parameter("dense_weight", "pre_classifier.weight", ("dim", "dim")),
+        Parameter("dense_bias", "pre_classifier.bias", ("dim",)),
+        Parameter("output_weight", "classifier.weight", ("num_labels", "dim")),
+        Parameter("output_bias", "classifier.bias", ("num_labels",)),
+    ),
+)
+
 ARCHITECTURE = Architecture(
     name="distilbert",
     config=Config,
     spec=spec,
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
+    head=HEAD,
     layer=LAYER,
     tokenizer_class="DistilBertTokenizer",
     activation="activation",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Parameter
+from minigte.models.architecture import Architecture, Head, Parameter
 from minigte.models.spec import Spec
 
 PADDING_ID = 1  # the token <pad>; fixed, whatever config.json says
@@ -113,12 +113,23 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
 )
 
+HEAD = Head(
+    "tanh",
+    (
+        Parameter("dense_weight", "classifier.dense.weight", ("hidden_size", "hidden_size")),
+        Parameter("dense_bias", "classifier.dense.bias", ("hidden_size",)),
+        Parameter("output_weight", "classifier.out_proj.weight", ("num_labels", "hidden_size")),
+        Parameter("output_bias", "classifier.out_proj.bias", ("num_labels",)),
+    ),
+)
+
 ARCHITECTURE = Architecture(
     name="mpnet",
     config=Config,
     spec=spec,
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
+    head=HEAD,
     layer=ENCODER_LAYER,
     tokenizer_class="MPNetTokenizer",
     prefixes=("mpnet.",),

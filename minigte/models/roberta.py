@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from minigte.models import bert
+from minigte.models.architecture import Head, Parameter
 from minigte.models.spec import Spec
 
 
@@ -39,12 +40,23 @@ def spec(config: Config) -> Spec:
     )
 
 
+HEAD = Head(
+    "tanh",
+    (
+        Parameter("dense_weight", "classifier.dense.weight", ("hidden_size", "hidden_size")),
+        Parameter("dense_bias", "classifier.dense.bias", ("hidden_size",)),
+        Parameter("output_weight", "classifier.out_proj.weight", ("num_labels", "hidden_size")),
+        Parameter("output_bias", "classifier.out_proj.bias", ("num_labels",)),
+    ),
+)
+
 ARCHITECTURE = dataclasses.replace(
     bert.ARCHITECTURE,
     name="roberta",
     config=Config,
     spec=spec,
     prefixes=("roberta.",),
+    head=HEAD,
     tokenizer_class="RobertaTokenizer",
     renamed={},
 )

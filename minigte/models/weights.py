@@ -47,6 +47,16 @@ class LayerWeights:
 
 
 @dataclass(frozen=True)
+class HeadWeights:
+    """The arrays of what scores a pair of texts."""
+
+    dense_weight: Float32  # (D, D)
+    dense_bias: Float32  # (D,)
+    output_weight: Float32  # (labels, D)
+    output_bias: Float32  # (labels,)
+
+
+@dataclass(frozen=True)
 class Weights:
     """All arrays of a model, C-contiguous float32 and read-only."""
 

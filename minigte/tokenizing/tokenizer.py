@@ -28,6 +28,15 @@ class Tokenized:
     is_cut: bool  # whether there were more
 
 
+@dataclass(frozen=True)
+class TokenizedPair:
+    """The tokens of two texts in one row."""
+
+    input_ids: list[int]  # (T,), special tokens included, cut to max_seq_length
+    token_type_ids: list[int]  # (T,) which of the two a token belongs to, where the tokenizer says
+    is_cut: bool  # whether there were more
+
+
 class Tokenizer:
     """A model's tokenizer, with the padding and truncation that its file may ask for switched off.
 
@@ -118,6 +127,52 @@ class Tokenizer:
             tokenized.append(Tokenized(self._checked(encoding.ids), bool(encoding.overflowing)))
         return tokenized
 
+    def tokenize_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, start: int = 0, refuse_long: bool = False
+    ) -> list[TokenizedPair]:
+        """Turn pairs of texts into ids. Of too long a pair the longer text is cut first, as in transformers.
+
+        Raises InputError, which names the position, for anything that is not a text; ``start`` is the
+        position of the first of ``pairs`` in the caller's list. ``refuse_long``: raise InputTooLongError
+        for a pair of more than ``max_seq_length`` tokens in place of cutting it.
+        """
+        special = self.tokenizer.num_special_tokens_to_add(True)
+        if self.max_seq_length <= special:
+            raise TokenizerError(
+                f"max_seq_length {self.max_seq_length} is too short for a pair: {self.path} adds {special} "
+                "special tokens"
+            )
+        for position, pair in enumerate(pairs, start):
+            for i, text in enumerate(pair):
+                check_text(text, f"inputs[{position}][{i}]")
+        heads = iter([(self._head(a), self._head(b)) for a, b in pairs])
+        tokenized: list[TokenizedPair] = []
+        while group := list(_take_pairs(heads, GROUP)):
+            with library_errors(f"{self.path} fails over a text"):
+                encodings = self.tokenizer.encode_batch_fast(group)
+            for encoding in encodings:
+                if encoding.overflowing and refuse_long:
+                    raise InputTooLongError(
+                        f"inputs[{start + len(tokenized)}] has more than the {self.max_seq_length} tokens "
+                        "that the model reads: split the text, or pass truncation='ignore'"
+                    )
+                ids = self._checked(encoding.ids)
+                tokenized.append(TokenizedPair(ids, encoding.type_ids, bool(encoding.overflowing)))
+        return tokenized
+
+    def _head(self, text: str) -> str:
+        """The beginning of a long text, with more tokens than are read; another text as it is."""
+        if len(text) <= PIECE or self.truncation_side == "left":
+            return text
+        pieces = self.splitter.pieces(text)
+        head = next(pieces)
+        while more := list(islice(pieces, 1 + len(head) // PIECE)):
+            (encoding,) = self._encode([head])
+            if encoding.overflowing:
+                break
+            head = " ".join([head, *more])
+        return head
+
     def tokens(self, input_ids: Sequence[int]) -> list[str]:
         """The vocabulary's spelling of each id, such as "[CLS]" or "##ing"."""
         return [str(self.tokenizer.id_to_token(i)) for i in input_ids]
@@ -182,6 +237,13 @@ def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
     while characters > 0 and (text := next(texts, None)) is not None:
         characters -= len(text)
         yield text
+
+
+def _take_pairs(pairs: Iterator[tuple[str, str]], characters: int) -> Iterator[tuple[str, str]]:
+    """The next pairs, until they have this many characters together."""
+    while characters > 0 and (pair := next(pairs, None)) is not None:
+        characters -= len(pair[0]) + len(pair[1])
+        yield pair
 
 
 def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:

@@ -11,6 +11,17 @@ from tokenizers import AddedToken
 # The special tokens that have a name, in the order in which transformers adds them.
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+# transformers' classes of tokenizers that work as BERT's.
+WORD_PIECE_CLASSES = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+)
+
 Token = str | AddedToken  # transformers knows both; a str becomes a special token
 
 
@@ -36,3 +47,10 @@ class TokenizerConfig:
     added_tokens: Mapping[int, AddedToken] = dataclasses.field(
         default_factory=dict
     )  # added_tokens.json, by id
+
+    @property
+    def tells_texts_apart(self) -> bool:
+        """Whether the model is given token types, as by transformers' classes of BERT's kind."""
+        if self.model_input_names is None:
+            return self.tokenizer_class in WORD_PIECE_CLASSES
+        return "token_type_ids" in self.model_input_names

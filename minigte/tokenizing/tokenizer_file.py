@@ -23,7 +23,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 
 from minigte.errors import MinigteError, TokenizerError
 from minigte.runtime.reading import check_file
-from minigte.tokenizing.tokenizer_config import SPECIAL_TOKENS, Token, TokenizerConfig
+from minigte.tokenizing.tokenizer_config import SPECIAL_TOKENS, WORD_PIECE_CLASSES, Token, TokenizerConfig
 
 FILE_LIMIT = 256 << 20  # bytes; the largest vocabularies in use take 40 MB
 GROWTH_LIMIT = 1000  # how many times longer normalizers may make a text, all together
@@ -98,6 +98,7 @@ def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfi
     _add_tokens(tokenizer, stored, config, special_tokens)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls}:0 $A:0 {sep}:0",
+        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
         special_tokens=[_with_id(tokenizer, token) for token in (cls, sep)],
     )
     return tokenizer
@@ -179,6 +180,7 @@ def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) 
     _add_tokens(tokenizer, stored, config, special_tokens)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=[bos, "$A", eos],
+        pair=[bos, "$A", eos, eos, "$B", eos],
         special_tokens=[_with_id(tokenizer, token) for token in (bos, eos)],
     )
     return tokenizer
@@ -204,15 +206,6 @@ S_TOKENS: Tokens = {
     "mask_token": "<mask>",
 }
 
-WORD_PIECE_CLASSES = (
-    "BertTokenizer",
-    "DistilBertTokenizer",
-    "ElectraTokenizer",
-    "LayoutLMTokenizer",
-    "LxmertTokenizer",
-    "MobileBertTokenizer",
-    "SqueezeBertTokenizer",
-)
 # transformers' classes, without "Fast" at their end, and what builds the tokenizer of each.
 TOKENIZER_CLASSES: Mapping[
     str, Callable[[Path, tokenizers.Tokenizer, TokenizerConfig], tokenizers.Tokenizer]
@@ -291,9 +284,11 @@ def _check_steps(path: Path, tokenizer: tokenizers.Tokenizer) -> None:
     parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.post_processor)
     states = (json.loads(part.__getstate__()) for part in parts if part is not None)
     steps = [step for state in states for step in _steps(state)]
-    templates = [step["single"] for step in steps if step["type"] == "TemplateProcessing"]
-    if any(sum("Sequence" in piece for piece in single) != 1 for single in templates) or len(templates) > 1:
-        raise TokenizerError(f"{path}: the post_processor must take each text once")
+    templates = [step for step in steps if step["type"] == "TemplateProcessing"]
+    for name, texts in (("single", 1), ("pair", 2)):
+        taken = [[piece for piece in template[name] if "Sequence" in piece] for template in templates]
+        if any(len(pieces) != texts for pieces in taken) or len(templates) > 1:
+            raise TokenizerError(f"{path}: the post_processor must take each text once")
     growth = 1
     for step in steps:
         pattern = step.get("pattern")

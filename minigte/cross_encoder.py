@@ -1,0 +1,301 @@
+"""The CrossEncoder: pairs of texts to scores, its steps visible.
+
+pair -> input_ids and token types -> packed batches -> hidden states -> the head's logits -> activation
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from minigte.arrays import Float32
+from minigte.backend import choose_backend, load_backend, require_memory_for
+from minigte.calls.arguments import one_of, whole_number, yes_or_no
+from minigte.calls.caller import warn_caller
+from minigte.calls.sentence_transformers import BACKENDS, ENCODE_OPTIONS, LOAD_OPTIONS, accept
+from minigte.errors import CheckpointError, InputError
+from minigte.loading.cross_encoder_config import read_cross_encoder_config
+from minigte.loading.sources import find_model
+from minigte.loading.weights import load_with_head
+from minigte.reference.heads import classify
+from minigte.runtime.progress import Progress
+from minigte.tokenizing.packing import pack
+from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired, Unpack
+
+    from minigte.calls.signatures import LoadOptions, TorchOptions
+
+    class Ranked(TypedDict):
+        """A document that was ranked."""
+
+        corpus_id: int  # its place among the documents
+        score: float
+        text: NotRequired[str]  # where ``return_documents`` was asked for
+
+
+CHUNK_PAIRS = 1024  # pairs are read, ordered by length and scored this many at a time
+BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
+TRUNCATIONS = ("warn", "ignore", "error")
+
+ActivationFn = Callable[[Float32], Float32]
+
+logger = logging.getLogger(__name__)
+
+
+def identity(logits: Float32) -> Float32:
+    """The logits as they are."""
+    return logits
+
+
+def sigmoid(logits: Float32) -> Float32:
+    """1 / (1 + exp(-x)): from 0 to 1."""
+    with np.errstate(over="ignore"):
+        return np.float32(1) / (np.float32(1) + np.exp(-logits))
+
+
+def relu(logits: Float32) -> Float32:
+    """max(x, 0)."""
+    return np.maximum(logits, np.float32(0))
+
+
+ACTIVATION_FNS: dict[str, ActivationFn] = {  # by the name of torch's class
+    "Identity": identity,
+    "Sigmoid": sigmoid,
+    "Tanh": np.tanh,
+    "ReLU": relu,
+}
+
+
+class CrossEncoder:
+    """A model that reads two texts at once and scores them; any number of threads may use one at once."""
+
+    def __init__(
+        self,
+        model_name_or_path: str | os.PathLike[str],
+        *,
+        num_labels: int | None = None,
+        max_length: int | None = None,
+        activation_fn: ActivationFn | None = None,
+        revision: str | None = None,
+        cache_folder: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        dtype: str = "float32",
+        backend: str = "auto",
+        threads: int | None = None,
+        **others: Unpack[LoadOptions],
+    ) -> None:
+        """Load a model from a folder, or by name from a cache or a download.
+
+        ``num_labels``: how many scores a pair has, where config.json does not say.
+        ``max_length``: cut pairs to fewer tokens than the model could read.
+        ``activation_fn``: what is applied to the logits, an array (B, labels), in place of the model's own.
+        The others are those of ``Embedder``.
+
+        Raises a MinigteError that names the file or argument at fault.
+        """
+        accept("CrossEncoder", others, LOAD_OPTIONS)
+        start = time.perf_counter()
+        name = choose_backend(BACKENDS.get(backend, backend), dtype, threads)
+        if num_labels is not None:
+            num_labels = whole_number("num_labels", num_labels, 1)
+        self.source = find_model(
+            model_name_or_path,
+            revision=revision,
+            cache_folder=cache_folder,
+            local_files_only=yes_or_no("local_files_only", local_files_only),
+            token=token,
+        )
+        self.config = read_cross_encoder_config(self.source.folder, num_labels)
+        self.activation_fn = _activation_fn(activation_fn) or ACTIVATION_FNS[self.config.activation_fn]
+        model = self.config.model
+        if max_length is None:
+            max_length = model.max_seq_length
+        self.tokenizer = Tokenizer(
+            self.source.folder,
+            model.tokenizer,
+            vocab_size=model.spec.vocab_size,
+            max_seq_length=whole_number("max_length", max_length, 1, model.max_seq_length),
+            do_lower_case=model.do_lower_case,
+        )
+        require_memory_for(self.source.name, name, model, dtype)
+        weights, self._head = load_with_head(self.source.folder, model, self.config.num_labels)
+        self.backend_name = name
+        self.backend = load_backend(name, model, weights, dtype=dtype, threads=threads)
+        logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
+
+    def predict(
+        self,
+        inputs: Sequence[str] | Iterable[Sequence[str]],
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        activation_fn: ActivationFn | None = None,
+        apply_softmax: bool = False,
+        *,
+        truncation: str = "warn",
+        **others: Unpack[TorchOptions],
+    ) -> Float32:
+        """Score pairs of texts: B pairs give (B,) scores, or (B, labels) where a pair has several.
+
+        ``inputs``: pairs, or one pair, whose score, or (labels,) scores, come without the first axis.
+        ``batch_size``: at most this many pairs, and at most BATCH_TOKENS tokens, in one forward pass.
+        ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
+        ``activation_fn``: what is applied to the logits, in place of the model's own.
+        ``apply_softmax``: make the scores of a pair's several labels sum to 1.
+        ``truncation``: of pairs longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
+        "ignore" cuts them, "error" raises InputTooLongError. The longer text is cut first.
+        ``others``: arguments about torch, where they change nothing.
+
+        Raises InputError, which names the position, for anything that is not a pair of texts.
+        """
+        accept("predict", others, ENCODE_OPTIONS)
+        one_of("truncation", truncation, TRUNCATIONS)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        activate = _activation_fn(activation_fn) or self.activation_fn
+        pairs, is_single = _pairs(inputs)
+        chunks = []
+        with Progress(show_progress_bar, [a for a, _ in pairs], 0) as progress:
+            for start in range(0, len(pairs), CHUNK_PAIRS):
+                chunk = pairs[start : start + CHUNK_PAIRS]
+                chunks.append(self._logits(chunk, batch_size, progress, refuse_long=truncation == "error"))
+        if progress.cut:
+            message = cut_warning(progress.cut, progress.texts, self.max_seq_length)
+            logger.info("%s", message)
+            if truncation == "warn":
+                warn_caller(message)
+        logits = np.concatenate([np.empty((0, self.num_labels), np.float32), *chunks])  # (B, labels)
+        scores: Float32 = np.asarray(activate(logits))
+        if self.num_labels == 1:
+            scores = scores.reshape(len(pairs))
+        elif apply_softmax:
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
+            scores /= scores.sum(axis=1, keepdims=True)
+        return scores[0] if is_single else scores
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        activation_fn: ActivationFn | None = None,
+        *,
+        truncation: str = "warn",
+        **others: Unpack[TorchOptions],
+    ) -> list[Ranked]:
+        """The documents by how well they answer the query, best first, equal ones by position.
+
+        Gives {"corpus_id": position, "score": score} for each, and its "text" with ``return_documents``;
+        ``top_k`` is how many, None for all. The other arguments are those of ``predict``.
+
+        Raises InputError where the model gives a pair several scores.
+        """
+        if self.num_labels != 1:
+            raise InputError(
+                f"rank needs a model with one score for a pair, and {self.source.name} has "
+                f"{self.num_labels}: use predict"
+            )
+        if top_k is not None:
+            top_k = whole_number("top_k", top_k, 1)
+        if isinstance(documents, str):
+            raise InputError("documents must be an iterable of str, not one str: put it in a list")
+        texts = list(documents)
+        scores = self.predict(
+            [(query, text) for text in texts],
+            batch_size,
+            show_progress_bar,
+            activation_fn,
+            truncation=truncation,
+            **others,
+        ).tolist()
+        order = sorted(range(len(texts)), key=scores.__getitem__, reverse=True)[:top_k]
+        ranked: list[Ranked] = [{"corpus_id": i, "score": scores[i]} for i in order]
+        if return_documents:
+            for hit in ranked:
+                hit["text"] = texts[hit["corpus_id"]]
+        return ranked
+
+    def _logits(
+        self, pairs: list[tuple[str, str]], batch_size: int, progress: Progress, *, refuse_long: bool
+    ) -> Float32:
+        """The steps, for some pairs: -> (B, labels)."""
+        tokenized = self.tokenizer.tokenize_pairs(pairs, start=progress.position, refuse_long=refuse_long)
+        progress.read(len(pairs), sum(pair.is_cut for pair in tokenized))
+        batches = pack(
+            [pair.input_ids for pair in tokenized],
+            max_texts=batch_size,
+            max_tokens=BATCH_TOKENS,
+            token_type_ids=[pair.token_type_ids for pair in tokenized] if self._has_token_types else None,
+        )
+        head = self.config.model.architecture.head
+        logits = np.empty((len(pairs), self.num_labels), np.float32)
+        for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
+            with np.errstate(all="ignore"):
+                logits[batch.index] = classify(head, self._head, hidden, batch.offsets)
+            progress.embedded(len(batch.index))
+        if not np.isfinite(logits).all():
+            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
+        return logits
+
+    @property
+    def _has_token_types(self) -> bool:
+        model = self.config.model
+        return model.tokenizer.tells_texts_apart and model.spec.type_vocab_size > 0
+
+    @property
+    def num_labels(self) -> int:
+        """How many scores a pair has."""
+        return self.config.num_labels
+
+    @property
+    def max_seq_length(self) -> int:
+        """How many tokens of a pair are read, special tokens included."""
+        return self.tokenizer.max_seq_length
+
+    max_length = max_seq_length  # its name before sentence-transformers 5.4
+
+    def __repr__(self) -> str:
+        name = self.source.name
+        return f"CrossEncoder({name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
+
+
+def _activation_fn(given: Any) -> ActivationFn | None:
+    """The function of arrays that an argument means; one of torch's modules is known by its class."""
+    if given is None:
+        return None
+    kind = type(given)
+    if kind.__module__.partition(".")[0] == "torch" and kind.__name__ in ACTIVATION_FNS:
+        return ACTIVATION_FNS[kind.__name__]
+    if kind.__module__.partition(".")[0] == "torch" or not callable(given):
+        raise InputError(
+            f"activation_fn must be a function of a NumPy array, or torch's {', '.join(ACTIVATION_FNS)}, "
+            f"not {given!r}"
+        )
+    return given
+
+
+def _pairs(inputs: Any) -> tuple[list[tuple[str, str]], bool]:
+    """The pairs, and whether it was one alone."""
+    if isinstance(inputs, str) or not isinstance(inputs, Iterable):
+        raise InputError(f"inputs must be pairs of texts, not {type(inputs).__name__}")
+    given = list(inputs)
+    is_single = bool(given) and isinstance(given[0], str)
+    pairs = []
+    for position, pair in enumerate([given] if is_single else given):
+        where = "inputs" if is_single else f"inputs[{position}]"
+        if isinstance(pair, (str, bytes, dict, set)) or not isinstance(pair, Iterable):
+            raise InputError(f"{where} is {type(pair).__name__}, not a pair of texts")
+        texts = tuple(pair)
+        if len(texts) != 2:
+            raise InputError(f"{where} has {len(texts)} texts, not two")
+        pairs.append(texts)
+    return pairs, is_single

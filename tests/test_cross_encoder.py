@@ -1,0 +1,214 @@
+"""CrossEncoder without PyTorch: golden scores, the same bits in any batch, and what is refused."""
+
+import json
+
+import architectures
+import numpy as np
+import pytest
+import state_dicts
+import tiny
+from golden_files import FOLDER, PAIRS
+
+from minigte import (
+    CheckpointError,
+    ConfigError,
+    CrossEncoder,
+    InputError,
+    InputTooLongError,
+    TokenizerError,
+    TruncationWarning,
+)
+from minigte.cross_encoder import ACTIVATION_FNS
+from minigte.loading.cross_encoder_config import ACTIVATION_FNS as NAMED
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.write_cross_encoder(tmp_path_factory.mktemp("cross-encoder"))
+
+
+@pytest.fixture(scope="module", params=["numpy", "auto"])
+def model(request, folder):
+    return CrossEncoder(folder, backend=request.param)
+
+
+def changed(folder, copy, name, **keys):
+    """A copy of the folder with these keys of one of its JSON files."""
+    copy.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    content = json.loads((copy / name).read_text()) if (copy / name).exists() else {}
+    tiny.write_json(copy / name, {**content, **keys})
+    return copy
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+@pytest.mark.parametrize("name", list(architectures.CASES))
+def test_golden_scores(tmp_path, name, backend):
+    golden = json.loads((FOLDER / "cross-encoders.json").read_text())
+    config = architectures.CASES[name].config
+    folder = tiny.write_cross_encoder(tmp_path, config, num_labels=2)
+    scores = CrossEncoder(folder, backend=backend).predict(PAIRS)
+    np.testing.assert_allclose(scores, golden[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_a_score_has_the_same_bits_in_any_batch(folder, dtype):
+    model = CrossEncoder(folder, dtype=dtype)
+    pairs = PAIRS * 9
+    expected = model.predict(pairs)
+    for batch_size in (1, 2, 7, 1000):
+        np.testing.assert_array_equal(model.predict(pairs, batch_size=batch_size), expected)
+    order = np.random.default_rng(0).permutation(len(pairs))
+    np.testing.assert_array_equal(model.predict([pairs[i] for i in order]), expected[order])
+    assert [model.predict(pair) for pair in pairs] == expected.tolist()
+    exact = CrossEncoder(folder, backend="numpy").predict(pairs)
+    assert np.abs(expected - exact).max() < {"float32": 3e-6, "bfloat16": 0.02, "int8": 0.1}[dtype]
+
+
+def test_the_two_texts_are_told_apart(model, folder, tmp_path):
+    a, b = model.predict([("cat", "dog ran"), ("cat dog", "ran")])
+    assert a != b
+    names = ["input_ids", "attention_mask"]
+    other = changed(folder, tmp_path, "tokenizer_config.json", model_input_names=names)
+    assert CrossEncoder(other, backend="numpy").predict(PAIRS[0]) != pytest.approx(model.predict(PAIRS[0]))
+
+
+def test_shapes(model, tmp_path):
+    assert model.predict(PAIRS).shape == (5,)
+    assert model.predict(PAIRS).dtype == np.float32
+    assert model.predict([]).shape == (0,)
+    assert np.shape(model.predict(PAIRS[0])) == ()
+    assert model.predict(iter(PAIRS)).tolist() == model.predict(np.array(PAIRS)).tolist()
+    three = CrossEncoder(tiny.write_cross_encoder(tmp_path, num_labels=3), backend="numpy")
+    assert three.config.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert three.predict(PAIRS).shape == (5, 3)
+    assert three.predict(PAIRS[0]).shape == (3,)
+    assert three.predict([]).shape == (0, 3)
+    assert three.predict([], apply_softmax=True).shape == (0, 3)
+    np.testing.assert_allclose(three.predict(PAIRS, apply_softmax=True).sum(axis=1), 1, rtol=1e-6)
+    with pytest.raises(InputError, match="3: use predict"):
+        three.rank("cat", ["dog"])
+
+
+def test_rank(model):
+    documents = ["a dog", "the cat sat", "a dog", "", "mat"]
+    scores = model.predict([("cat", document) for document in documents])
+    ranked = model.rank("cat", documents, return_documents=True)
+    assert [hit["score"] for hit in ranked] == sorted(scores.tolist(), reverse=True)
+    assert [documents[hit["corpus_id"]] for hit in ranked] == [hit["text"] for hit in ranked]
+    places = [hit["corpus_id"] for hit in ranked]
+    assert places.index(0) < places.index(2)  # equal ones by position
+    assert model.rank("cat", documents, top_k=2) == [
+        {key: hit[key] for key in ("corpus_id", "score")} for hit in ranked[:2]
+    ]
+    assert model.rank("cat", []) == []
+
+
+def test_activations(model):
+    logits = model.predict(PAIRS, activation_fn=ACTIVATION_FNS["Identity"])
+    np.testing.assert_allclose(model.predict(PAIRS), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+    np.testing.assert_array_equal(model.predict(PAIRS, activation_fn=lambda x: 2 * x), 2 * logits)
+    assert tuple(ACTIVATION_FNS) == NAMED
+    with pytest.raises(InputError, match="activation_fn must be"):
+        model.predict(PAIRS, activation_fn="sigmoid")
+
+
+def test_long_pairs(model):
+    long = "cat dog " * 100_000
+    with pytest.warns(TruncationWarning, match="2 of 3 texts have more than 32"):
+        scores = model.predict([("cat", long), (long, long), ("cat", "dog")])
+    assert scores[0] == model.predict(("cat", "cat dog " * 100), truncation="ignore")
+    assert scores[1] == model.predict(("cat dog " * 50, "cat dog " * 50), truncation="ignore")
+    with pytest.raises(InputTooLongError, match=r"inputs\[1\] .*32 tokens"):
+        model.predict([("cat", "dog"), ("cat", long)], truncation="error")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("cat", "must be pairs"),
+        (3, "must be pairs"),
+        (["cat"], "inputs has 1 texts, not two"),
+        ([["cat", "dog"], ["cat"]], r"inputs\[1\] has 1 texts"),
+        ([["cat", "dog", "mat"]], r"inputs\[0\] has 3"),
+        ([["cat", "dog"], "ab"], r"inputs\[1\] is str"),
+        ([["cat", None]], r"inputs\[0\]\[1\] is NoneType.*missing"),
+        ([["cat", 3]], r"inputs\[0\]\[1\] is int"),
+        ([["\ud800", "a"]], r"inputs\[0\]\[0\] holds a lone surrogate"),
+        ([{"a": 1}], r"inputs\[0\] is dict"),
+    ],
+)
+def test_what_is_no_pair(model, inputs, message):
+    with pytest.raises(InputError, match=message):
+        model.predict(inputs)
+
+
+def test_options(model):
+    model.predict(PAIRS, show_progress_bar=False, convert_to_numpy=True, device="cpu")
+    for options in ({"batch_size": 0}, {"convert_to_tensor": True}, {"truncation": "no"}, {"device": "cuda"}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            model.predict(PAIRS, **options)
+    with pytest.raises(InputError, match="top_k"):
+        model.rank("cat", ["dog"], top_k=0)
+    with pytest.raises(InputError, match="put it in a list"):
+        model.rank("cat", "dog")
+    with pytest.raises(TypeError, match="magic"):
+        model.predict(PAIRS, magic=1)
+
+
+def test_max_length(folder):
+    assert CrossEncoder(folder, max_length=7, backend="numpy").max_seq_length == 7
+    with pytest.raises(InputError, match=r"max_length must be .* 1 to 32"):
+        CrossEncoder(folder, max_length=33, backend="numpy")
+    with pytest.raises(TokenizerError, match="too short for a pair"):
+        CrossEncoder(folder, max_length=3, backend="numpy").predict(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "message"),
+    [
+        (
+            "config.json",
+            {"sentence_transformers": {"activation_fn": "torch.nn.Softplus"}},
+            "torch.nn.Softplus",
+        ),
+        (
+            "config.json",
+            {"architectures": ["XForSequenceClassification"], "id2label": {"a": "b"}},
+            "id2label",
+        ),
+        (
+            "config.json",
+            {"architectures": ["XForSequenceClassification"], "id2label": None, "num_labels": "1"},
+            "num_labels must be a positive integer",
+        ),
+        ("config.json", {"model_type": "gpt2"}, "unknown model_type 'gpt2'"),
+    ],
+)
+def test_what_is_refused_in_a_folder(folder, tmp_path, name, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        CrossEncoder(changed(folder, tmp_path, name, **keys), backend="numpy")
+
+
+def test_a_folder_of_an_embedding_model(tmp_path):
+    with pytest.raises(ConfigError, match="Pooling makes it an embedding model: use Embedder"):
+        CrossEncoder(tiny.write_model(tmp_path), backend="numpy")
+
+
+def test_weights_without_a_head(folder, tmp_path):
+    copy = changed(folder, tmp_path, "config.json")
+    tiny.write_safetensors(copy / "model.safetensors", tiny.tensors())
+    with pytest.raises(CheckpointError, match=r"no tensor pooler\.dense\.weight"):
+        CrossEncoder(copy, backend="numpy")
+    with pytest.raises(CheckpointError, match=r"classifier\.(weight|bias) has shape \(1, .*\(2, "):
+        CrossEncoder(folder, num_labels=2, backend="numpy")
+
+
+def test_a_state_dict(folder, tmp_path, model):
+    copy = changed(folder, tmp_path, "config.json")
+    (copy / "model.safetensors").unlink()
+    arrays = {**tiny.tensors(), **tiny.head_tensors()}
+    state_dicts.write(copy / "pytorch_model.bin", state_dicts.contiguous(arrays))
+    expected = CrossEncoder(folder, backend="numpy").predict(PAIRS)
+    np.testing.assert_array_equal(CrossEncoder(copy, backend="numpy").predict(PAIRS), expected)
