@@ -201,7 +201,7 @@ def test_weights_without_a_head(folder, tmp_path):
     tiny.write_safetensors(copy / "model.safetensors", tiny.tensors())
     with pytest.raises(CheckpointError, match=r"no tensor pooler\.dense\.weight"):
         CrossEncoder(copy, backend="numpy")
-    with pytest.raises(CheckpointError, match=r"classifier\.(weight|bias) has shape \(1, .*\(2, "):
+    with pytest.raises(CheckpointError, match=r"classifier\.\w+ has shape \(1,.*\(2,"):
         CrossEncoder(folder, num_labels=2, backend="numpy")
 
 

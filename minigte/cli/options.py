@@ -82,9 +82,8 @@ source = _together(
     ),
 )
 
-# These and how it computes; they arrive together in ``model_options``.
-model = _together(
-    source,
+# How it computes.
+computing = _together(
     click.option(
         "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in."
     ),
@@ -99,6 +98,9 @@ model = _together(
         "--threads", type=click.IntRange(min=1), help="By default as many as this process has cores."
     ),
 )
+
+# All of these; they arrive together in ``model_options``.
+model = _together(source, computing)
 
 # Of the commands that read texts from a file.
 reading = _together(

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minigte.backend import BACKENDS, DTYPES
+from minigte.cross_encoder import CrossEncoder
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MissingDependencyError
-from minigte.loading.sources import DEFAULT_MODEL
+from minigte.loading.cross_encoder_config import is_cross_encoder
+from minigte.loading.sources import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
     from minigte.server.service import Service
@@ -32,7 +34,7 @@ PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheu
     "--model",
     "names",
     multiple=True,
-    help="A model folder, or a model's name; several are served by name.  "
+    help="A model folder, or a model's name; several are served by name, and cross-encoders rerank.  "
     f"[env var: MINIGTE_MODEL; default: {DEFAULT_MODEL}]",
 )
 @click.option("--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="A further name of a model.")
@@ -149,21 +151,39 @@ def serve(
     if options["backend"] == "numpy":
         threads = None
     embedders: dict[str, Embedder] = {}
+    cross_encoders: dict[str, CrossEncoder] = {}
     for name in names or (os.environ.get("MINIGTE_MODEL") or DEFAULT_MODEL,):
-        embedder = Embedder(name, threads=threads, **options)
         served = _served_name(name)
-        if served in embedders:
+        if served in (*embedders, *cross_encoders):
             raise InputError(f"two models would be served as {served!r}: give their folders different names")
-        embedders[served] = embedder
+        finding = {key: options[key] for key in ("cache_folder", "local_files_only")}
+        if is_cross_encoder(find_model(name, **finding).folder):
+            cross_encoders[served] = CrossEncoder(name, threads=threads, **options)
+        else:
+            embedders[served] = Embedder(name, threads=threads, **options)
+    if not embedders:
+        raise InputError("name an embedding model beside the cross-encoder: the other routes need one")
 
     def make_app() -> Service:
         from minigte.server.app import create_app
         from minigte.server.tokens import Cl100k
 
         cl100k = None if cl100k_base is None else Cl100k(Path(cl100k_base))
-        return create_app(embedders, aliases=meant, api_keys=keys, limits=limits, cl100k=cl100k)
+        return create_app(
+            embedders,
+            cross_encoders=cross_encoders,
+            aliases=meant,
+            api_keys=keys,
+            limits=limits,
+            cl100k=cl100k,
+        )
 
-    logs.event("models loaded", models=",".join(embedders), dtype=options["dtype"], url=run.url_of(listening))
+    logs.event(
+        "models loaded",
+        models=",".join([*embedders, *cross_encoders]),
+        dtype=options["dtype"],
+        url=run.url_of(listening),
+    )
     raise SystemExit(run.serve(make_app, listening, limits, workers))
 
 

@@ -48,6 +48,18 @@ class CrossEncoderConfig:
         return len(self.labels)
 
 
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether a folder says that it scores texts, and nothing makes it an embedding model."""
+    modules = read_json(folder / "modules.json", ConfigError, missing=None)
+    embeds = isinstance(modules, list) and len(modules) > 1
+    return not embeds and _classifies(read_object(folder / "config.json", ConfigError))
+
+
+def _classifies(config_json: dict[str, Any]) -> bool:
+    kinds = config_json.get("architectures")
+    return isinstance(kinds, list) and any(str(kind).endswith(CLASSIFIER) for kind in kinds)
+
+
 def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> CrossEncoderConfig:
     """Read a folder's configuration; ``num_labels`` counts in place of what it says.
 
@@ -102,8 +114,7 @@ def _check_modules(path: Path, modules: Any) -> None:
 
 def _labels(path: Path, config_json: dict[str, Any]) -> tuple[str, ...]:
     """The names of the scores: one where no head is said to be there, as in sentence-transformers."""
-    kinds = config_json.get("architectures")
-    if not isinstance(kinds, list) or not any(str(kind).endswith(CLASSIFIER) for kind in kinds):
+    if not _classifies(config_json):
         return ("LABEL_0",)
     names = config_json.get("id2label")
     if isinstance(names, dict) and names:

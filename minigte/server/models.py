@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from minigte.arrays import Float32
 from minigte.batching.async_embedder import AsyncEmbedder
-from minigte.errors import InputError
+from minigte.cross_encoder import CrossEncoder, identity
+from minigte.errors import InputError, InputTooLongError, QueueFullError
 from minigte.loading.hashes import model_sha256
 from minigte.server.problems import Problem, empty, no_such_model, too_long, too_many
 from minigte.server.tokens import Cl100k, Token, Tokens
@@ -215,14 +217,94 @@ class BiEncoder:
         return np.asarray(similarity[0], np.float32), asked.tokens + answers.tokens
 
 
+PAIRS_AT_ONCE = 32  # scored before another request may have its turn
+
+
+class Reranker:
+    """A cross-encoder that is served: it scores a query with each text, and is its own ``Scorer``."""
+
+    kind = "cross-encoder"
+
+    def __init__(
+        self, name: str, model: CrossEncoder, *, max_texts: int, max_queue_tokens: int | None
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.max_texts = max_texts
+        self.max_queue_tokens = max_queue_tokens
+        self._waiting = 0  # tokens that are to be computed
+        self._threads = ThreadPoolExecutor(1, "minigte reranker")
+
+    @property
+    def scorer(self) -> Scorer:
+        """What scores."""
+        return self
+
+    async def score(self, query: str, texts: Sequence[str], *, truncate: bool) -> tuple[Float32, int]:
+        """See ``Scorer``. Raises a Problem where the model does not give one score for a pair."""
+        if self.model.num_labels != 1:
+            raise Problem(
+                424,
+                f"{self.name} gives a pair {self.model.num_labels} scores, and cannot rank: see /predict",
+                code="no_reranker",
+            )
+        return await self.scores([(query, text) for text in texts], param="texts", truncate=truncate)
+
+    async def scores(
+        self, pairs: Sequence[tuple[str, str]], *, param: str, truncate: bool, raw_scores: bool = False
+    ) -> tuple[Float32, int]:
+        """The scores of pairs (B,), or (B, labels), and how many tokens were read; or a Problem.
+
+        ``raw_scores``: the logits; else the model's own activation, and of several labels the probabilities.
+        """
+        if len(pairs) > self.max_texts:
+            raise too_many(param, len(pairs), self.max_texts)
+        loop = asyncio.get_running_loop()
+        read = functools.partial(self.model.tokenizer.tokenize_pairs, refuse_long=not truncate)
+        try:
+            tokenized = await loop.run_in_executor(self._threads, read, pairs)
+        except InputTooLongError as error:
+            raise Problem(400, str(error), param=param, code="context_length_exceeded") from None
+        except InputError as error:
+            raise Problem(400, str(error), param=param, code="invalid_text") from None
+        tokens = sum(len(pair.input_ids) for pair in tokenized)
+        limit = self.max_queue_tokens
+        if limit is not None and self._waiting and self._waiting + tokens > limit:
+            raise QueueFullError(f"{self._waiting} tokens wait for {self.name}: try again", retry_after=1)
+        predict = functools.partial(
+            self.model.predict,
+            activation_fn=identity if raw_scores else None,
+            apply_softmax=not raw_scores,
+            show_progress_bar=False,
+            truncation="ignore",
+        )
+        self._waiting += tokens
+        try:
+            parts = [
+                await loop.run_in_executor(self._threads, predict, pairs[start : start + PAIRS_AT_ONCE])
+                for start in range(0, len(pairs), PAIRS_AT_ONCE)
+            ]
+        finally:
+            self._waiting -= tokens
+        return np.concatenate(parts), tokens
+
+    def close(self) -> None:
+        """End the thread."""
+        self._threads.shutdown(cancel_futures=True)
+
+
 class Models:
     """The models by their names; the first is the one that a request means which names none."""
 
-    def __init__(self, models: Iterable[Model], aliases: Mapping[str, str]) -> None:
+    def __init__(
+        self, models: Iterable[Model], aliases: Mapping[str, str], rerankers: Iterable[Reranker] = ()
+    ) -> None:
         """``aliases``: further names. Raises InputError where a name means two models, or none."""
         self.all = list(models)
+        self.rerankers = {reranker.name: reranker for reranker in rerankers}
         if not self.all:
-            raise InputError("name at least one model to serve")
+            what = "an embedding model beside the cross-encoder" if self.rerankers else "at least one model"
+            raise InputError(f"name {what} to serve")
         self._by_name: dict[str, Model] = {}
         for model in self.all:
             self._add(model.name, model)
@@ -248,11 +330,18 @@ class Models:
         """Every name a request may use."""
         return list(self._by_name)
 
+    def find_reranker(self, name: str | None) -> Model | Reranker:
+        """What ranks under this name; without one the first cross-encoder, or else the first model."""
+        if name is None:
+            return next(iter(self.rerankers.values()), self.all[0])
+        shorts = {one.rpartition("/")[2]: reranker for one, reranker in self.rerankers.items()}
+        return self.rerankers.get(name) or shorts.get(name) or self.find(name)
+
     def find(self, name: str | None) -> Model:
         """The model of this name, also with Ollama's ":latest" behind it. Raises a Problem."""
         if name is None:
             return self.all[0]
         model = self._by_name.get(name) or self._by_name.get(name.removesuffix(":latest"))
         if model is None:
-            raise no_such_model(name, self.names)
+            raise no_such_model(name, [*self.names, *self.rerankers])
         return model

@@ -84,6 +84,8 @@ class Service:
         for model in self.models.all:
             self.metrics.watch(model)
             await model.embedder.encode("ready?")
+        for reranker in self.models.rerankers.values():
+            await reranker.scores([("ready?", "yes")], param="texts", truncate=True)
         self.is_ready = True
 
     def close(self) -> None:
@@ -91,6 +93,8 @@ class Service:
         self.is_ready = False
         for model in self.models.all:
             model.embedder.close()
+        for reranker in self.models.rerankers.values():
+            reranker.close()
 
     async def is_healthy(self) -> bool:
         """Whether every model's engine answers: it gets on with its work, or embeds a token when asked."""

@@ -12,7 +12,7 @@ import orjson
 from minigte.arrays import Float32
 from minigte.server.apis.inputs import Count, whole
 from minigte.server.endpoint import Api, Call, Endpoint
-from minigte.server.models import Model
+from minigte.server.models import Model, Reranker
 from minigte.server.problems import Problem, empty
 
 BI_ENCODER = (
@@ -91,7 +91,7 @@ def ranking(scores: Float32) -> list[int]:
     return [int(i) for i in np.argsort(-scores, kind="stable")]
 
 
-def scored_by(call: Call, model: Model) -> None:
+def scored_by(call: Call, model: Model | Reranker) -> None:
     """Say in the answer's headers what gave the scores."""
     call.headers["x-scored-by"] = model.scorer.kind
 
@@ -99,7 +99,7 @@ def scored_by(call: Call, model: Model) -> None:
 async def rerank(call: Call) -> bytes:
     """POST /v1/rerank."""
     body: CohereRerankRequest = call.body
-    model = call.service.models.find(body.model)
+    model = call.service.models.find_reranker(body.model)
     call.model = model.name
     texts = [document if isinstance(document, str) else document.text for document in body.documents]
     call.texts = 1 + len(texts)

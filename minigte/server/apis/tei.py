@@ -298,7 +298,8 @@ async def embed_all(call: Call) -> bytes:
 async def rerank(call: Call) -> bytes:
     """POST /rerank."""
     body: RerankRequest = call.body
-    model = _first(call)
+    model = call.service.models.find_reranker(None)
+    call.model = model.name
     call.texts = 1 + len(body.texts)
     try:
         scores, call.tokens = await model.scorer.score(body.query, body.texts, truncate=bool(body.truncate))
@@ -328,7 +329,8 @@ async def similarity(call: Call) -> bytes:
 async def predict(call: Call) -> bytes:
     """POST /predict."""
     body: PredictRequest = call.body
-    model = _first(call)
+    model = call.service.models.find_reranker(None)
+    call.model = model.name
     items = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     plain = [item for item in items if isinstance(item, str)]
     pairs = [plain] if plain else [item for item in items if not isinstance(item, str)]
@@ -338,9 +340,28 @@ async def predict(call: Call) -> bytes:
         )
     if not all(map(all, pairs)):
         raise empty("inputs")
-    raise Problem(
-        424, f"{model.name} is not a classifier model: it embeds texts, see /embed", code="no_classifier"
-    )
+    if isinstance(model, Model):
+        raise Problem(
+            424, f"{model.name} is not a classifier model: it embeds texts, see /embed", code="no_classifier"
+        )
+    if any(len(pair) != 2 for pair in pairs):
+        raise Problem(422, f"`inputs` must be pairs: {model.name} scores two texts", param="inputs")
+    call.texts = len(pairs)
+    truncate, raw_scores = bool(body.truncate), body.raw_scores
+    try:
+        scores, call.tokens = await model.scores(
+            [(a, b) for a, b in pairs], param="inputs", truncate=truncate, raw_scores=raw_scores
+        )
+    except Problem as problem:
+        problem.status = 422 if problem.status == 400 else problem.status
+        raise
+    scored_by(call, model)
+    labels = model.model.config.labels
+    rows = [
+        [{"score": float(row[i]), "label": labels[i]} for i in ranking(row)]
+        for row in scores.reshape(len(pairs), len(labels))
+    ]
+    return orjson.dumps(rows[0] if plain else rows)
 
 
 async def tokenize(call: Call) -> bytes:

@@ -1,0 +1,82 @@
+"""``minigte rerank``: the texts of a file, ordered by how well a cross-encoder finds they answer a query."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minigte.cli import options
+
+if TYPE_CHECKING:
+    from minigte.cli.records import Record
+
+DEFAULT_MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+CHUNK_TEXTS = 1024  # read and scored at a time
+
+
+@click.command(
+    short_help="Order the texts of a file by how well they answer a query.",
+    epilog=options.examples(
+        "minigte rerank 'opening hours' faq.txt",
+        "minigte rerank --top-k 3 --json 'side effects of statins' found.jsonl",
+        "minigte search --top-k 100 'what to buy' notes.txt | cut -f3 | minigte rerank 'what to buy' -",
+    ),
+)
+@click.argument("query")
+@click.argument("file")
+@click.option("--top-k", "-k", type=click.IntRange(min=1), help="Texts shown; by default all of them.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object with id, score and text on each line.")
+@click.option(
+    "--model",
+    "model_name_or_path",
+    default=DEFAULT_MODEL,
+    envvar="MINIGTE_RERANKER",
+    show_default=True,
+    show_envvar=True,
+    help="A cross-encoder's folder, or its name.",
+)
+@options.origin
+@click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network.")
+@click.option(
+    "--max-length", type=click.IntRange(min=1), help="Cut pairs to fewer tokens than the model reads."
+)
+@options.reading
+@options.computing
+def rerank(
+    query: str,
+    file: str,
+    top_k: int | None,
+    as_json: bool,
+    input_format: str | None,
+    column: str | None,
+    id_column: str | None,
+    **model_options: Any,
+) -> None:
+    """Print the texts of FILE (- is stdin) by how well they answer QUERY: score, id, text.
+
+    A cross-encoder reads the query and each text together, which is better and slower than to compare
+    vectors. Texts without ids are called by their numbers, from 0, as minigte embed does.
+    """
+    from minigte.cli.ids import as_text
+    from minigte.cli.inputs import open_records
+    from minigte.cli.records import Columns
+    from minigte.cross_encoder import CrossEncoder
+
+    with open_records(file, input_format, Columns(column, id_column)) as records:
+        model = CrossEncoder(**model_options)
+        best: list[tuple[float, Record]] = []
+        while chunk := list(itertools.islice(records, CHUNK_TEXTS)):
+            hits = model.rank(query, [record.text for record in chunk], top_k)
+            best += [(hit["score"], chunk[hit["corpus_id"]]) for hit in hits]
+            if top_k is not None:
+                best = heapq.nlargest(top_k, best, key=lambda match: match[0])
+    best.sort(key=lambda match: match[0], reverse=True)
+    for score, record in best:
+        if as_json:
+            click.echo(json.dumps({"id": record.id, "score": score, "text": record.text}, ensure_ascii=False))
+        else:
+            click.echo(f"{score:.4f}\t{as_text(record.id)}\t{' '.join(record.text.split())}")

@@ -1,0 +1,80 @@
+"""Cross-encoders behind the routes that rerank and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+from running import Running, running
+
+from minigte import CrossEncoder
+
+TEXTS = ["the cat sat", "a dog", "the mat", "a dog"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_cross_encoder(tmp_path_factory.mktemp("served") / "reranker")
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_cross_encoder(tmp_path_factory.mktemp("served") / "labels", num_labels=3)
+
+
+@pytest.fixture(scope="module")
+def server(tiny_model: Path, folder: Path, labels: Path) -> Iterator[Running]:
+    with running("--model", str(tiny_model), "--model", str(folder), "--model", str(labels)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> CrossEncoder:
+    return CrossEncoder(folder)
+
+
+@pytest.mark.parametrize("name", [None, "reranker"])
+def test_cohere(server: Running, model: CrossEncoder, name: str | None) -> None:
+    body = {"query": "a cat", "documents": TEXTS, "top_n": 3, **({} if name is None else {"model": name})}
+    answer = server.post("/v1/rerank", body)
+    assert answer.headers["x-scored-by"] == answer.json()["meta"]["scored_by"] == "cross-encoder"
+    assert "warnings" not in answer.json()["meta"]
+    got = [(one["index"], one["relevance_score"]) for one in answer.json()["results"]]
+    want = [(hit["corpus_id"], hit["score"]) for hit in model.rank("a cat", TEXTS, top_k=3)]
+    assert got == [(place, pytest.approx(score, rel=1e-6)) for place, score in want]
+    assert answer.json()["usage"]["total_tokens"] > len(TEXTS) * 3
+
+
+def test_tei(server: Running, model: CrossEncoder) -> None:
+    answer = server.post("/rerank", {"query": "a cat", "texts": TEXTS})
+    assert answer.headers["x-scored-by"] == "cross-encoder"
+    assert [one["index"] for one in answer.json()] == [hit["corpus_id"] for hit in model.rank("a cat", TEXTS)]
+    answer = server.post("/rerank", {"query": "a cat", "texts": ["cat " * 99]})
+    assert answer.status_code == 422
+    assert "32" in answer.json()["error"]
+
+
+def test_predict(server: Running, model: CrossEncoder) -> None:
+    score = float(model.predict(("a cat", "a dog")))
+    alone = server.post("/predict", {"inputs": ["a cat", "a dog"]}).json()
+    assert alone == [{"score": pytest.approx(score, rel=1e-6), "label": "LABEL_0"}]
+    pairs = [["a cat", "a dog"], ["a", "b"]]
+    both = server.post("/predict", {"inputs": pairs}).json()
+    assert both[0] == alone
+    assert len(both) == 2
+    raw = server.post("/predict", {"inputs": pairs, "raw_scores": True}).json()
+    assert raw[0][0]["score"] == pytest.approx(float(model.predict(pairs, activation_fn=lambda x: x)[0]))
+    assert server.post("/predict", {"inputs": "a cat"}).status_code == 422
+
+
+def test_the_other_models(server: Running) -> None:
+    answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "tiny"})
+    assert answer.headers["x-scored-by"] == "bi-encoder"
+    answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "labels"})
+    assert answer.status_code == 424
+    answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "nobody"})
+    assert answer.status_code == 404
+    assert "reranker" in answer.json()["message"]
+    assert server.post("/v1/embeddings", {"input": "a", "model": "tiny"}).status_code == 200
