@@ -101,7 +101,9 @@ def normalize(row, target, size, weight, bias, eps, centred):
     for i in range(vectors - 1):
         difference = load(row + i * VECTOR_BYTES) - mean
         squares = fma(difference, difference, squares)
-    factor = f32(1) / square_root(lane_sum(squares) / f32(size) + eps)
+    variance = lane_sum(squares) / f32(size)
+    # Infinity must not become a factor of 0, which would hide it; of anything finite the difference is 0.
+    factor = f32(1) / square_root(variance + eps) + (variance - variance)
     for offset in range(0, vectors * VECTOR_BYTES, VECTOR_BYTES):
         y = fma((load(row + offset) - mean) * factor, load(weight + offset), load(bias + offset))
         store(target + offset, y)

@@ -118,6 +118,18 @@ def test_norms(size: int, centred: bool, in_place: bool) -> None:
         np.testing.assert_array_equal(rows[0, :size], x)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("size", [2, LANES, 77])
+def test_a_norm_of_numbers_whose_squares_overflow_is_no_number(size: int, centred: bool) -> None:
+    """Divided by infinity they would be 0, and a text's vector the norm's bias, as if all were well."""
+    rows = zeros(np.float32, 3, LEVEL.padded(size))
+    rows[:, :size] = 1
+    rows[0, :size] = np.resize([1e30, -1e30], size)
+    row, weight, bias = (rows[i].ctypes.data for i in range(3))
+    normalize(row, row, size, weight, bias, np.float32(1e-5), centred)
+    assert np.isnan(rows[0, :size]).all()
+
+
 @pytest.mark.parametrize("probs_type", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
 @given(
     length=st.integers(1, 4 * PANEL + 3),

@@ -15,7 +15,7 @@ from minigte.models.bert import LAYER_PARAMETERS, Config
 from minigte.models.weights import Weights
 from minigte.reference import bert as reference
 
-SPOILERS = (3e38, -3e38, 1e30, 1e20, -1e20)  # a flipped bit of an exponent makes such numbers
+SPOILERS = (3e38, -3e38, 1.7e38, 1e30, 1e20, -1e20)  # a flipped bit of an exponent makes such numbers
 
 
 def spoilt(weights: Weights, field: str, value: float) -> Weights:
@@ -27,21 +27,10 @@ def spoilt(weights: Weights, field: str, value: float) -> Weights:
 
 
 def overflows(config: Config, weights: Weights, batch: Batch) -> bool:
-    """Whether the reference ends in infinities or NaN, and would in whatever order its sums run.
-
-    Of numbers near the largest float, a LayerNorm's mean overflows in one order and not in another.
-    """
-    stages: dict[str, bool] = {}
+    """Whether the reference ends in infinities or NaN."""
     with np.errstate(all="ignore"):
-        states = reference.forward(
-            config,
-            weights,
-            batch.input_ids,
-            batch.offsets,
-            lambda name, array: stages.setdefault(name, bool(np.isfinite(array).all())),
-        )
-    first = next((name for name, finite in stages.items() if not finite), "LayerNorm")
-    return not np.isfinite(states).all() and not first.endswith("LayerNorm")
+        states = reference.forward(config, weights, batch.input_ids, batch.offsets)
+    return not np.isfinite(states).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
