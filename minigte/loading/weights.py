@@ -23,7 +23,6 @@ from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.shards import read_shards, shards_of
-from minigte.loading.state_dict_files import read_state_dict
 from minigte.loading.stored_tensors import StoredTensor
 from minigte.models.architecture import Architecture, Tensor
 from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
@@ -147,16 +146,18 @@ def _find_readable(folder: Path) -> Path:
 
 
 def _stored_tensors(path: Path) -> Iterator[StoredTensor]:
-    if path.name == INDEX:
-        return read_shards(path, read_safetensors)
-    if path.name == STATE_DICT_INDEX:
-        return read_shards(path, read_state_dict)
-    if path.name == STATE_DICT:
+    if path.name in (STATE_DICT, STATE_DICT_INDEX):
+        from minigte.loading.state_dict_files import read_state_dict  # 5 ms that safetensors are spared
+
+        if path.name == STATE_DICT_INDEX:
+            return read_shards(path, read_state_dict)
         return read_state_dict(path, None)
     if path.suffix == ".onnx":
         from minigte.loading.onnx_files import read_onnx
 
         return read_onnx(path)
+    if path.name == INDEX:
+        return read_shards(path, read_safetensors)
     return read_safetensors(path, None)
 
 
