@@ -11,9 +11,11 @@ from places import ROOT
 HIDDEN = """
 import io, os, signal, sys, warnings
 
-# What the standard library needs of this on POSIX, it has imported before.
-import asyncio, ctypes, hashlib, multiprocessing, pathlib, shutil, subprocess, tempfile, threading
+# What the standard library and other packages need of this on POSIX, they have imported before.
+import asyncio, contextlib, ctypes, hashlib, multiprocessing, pathlib, shutil, subprocess, tempfile, threading
 import numpy, tokenizers, tqdm, click, orjson, uvicorn, huggingface_hub, safetensors, httpx
+with contextlib.suppress(ImportError):
+    import polars
 
 for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"):
     sys.modules[name] = None
