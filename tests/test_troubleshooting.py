@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -95,6 +96,21 @@ def ended(folder: Path) -> None:
 
 LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 133466304\n"
 
+
+def no_kernels(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for backend in ("built", "jit"):
+            patch.setattr(f"minigte.backend.{backend}_missing", lambda: "this is a test")
+        Embedder(model(folder), dtype="int8")
+
+
+def no_such_level(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINIGTE_CPU", "z80")
+        patch.setattr("minigte.engine.library.library", lambda: SimpleNamespace(usable=["sse2"]))
+        Embedder(model(folder))
+
+
 PRODUCERS: dict[str, Callable[[Path], object]] = {
     "no folder '…' and no known model": lambda f: Embedder("gte-smal"),
     "the model folder '…' does not": lambda f: Embedder(f / "nothing" / "here"),
@@ -128,6 +144,8 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "precision 'int8'": lambda f: loaded(f).encode("cat", precision="int8"),
     "similarity is of": lambda f: loaded(f).similarity("cat", "dog"),
     "vectors of": lambda f: loaded(f).similarity([[1.0, 2.0]], [[1.0, 2.0, 3.0]]),
+    "backend …": no_kernels,
+    "MINIGTE_CPU": no_such_level,
     "the numpy backend": lambda f: Embedder(model(f), backend="numpy", dtype="int8"),
     "…, line …": lambda f: embed(f, "--input", written(f, "in.txt", b"caf\xe9\n")),
     "… has no column": lambda f: embed(f, "--input", written(f, "in.csv", b"id,body\n1,cat\n")),
