@@ -32,6 +32,7 @@ from minigte.calls.sentence_transformers import (
 from minigte.calls.signatures import Features, Tokens, TokensOfTexts, answers, streams
 from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
+from minigte.loading.dense_files import load_head
 from minigte.loading.packed_folders import PackedFolders
 from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model, model_directory
 from minigte.loading.weights import count_parameters, load_weights, stored_weights
@@ -40,6 +41,7 @@ from minigte.runtime.progress import Progress
 from minigte.tokenizing.packing import pack
 from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
+from minigte.vectors.head import apply_head
 from minigte.vectors.pooling import normalize, pool, without_prompt
 from minigte.vectors.quantization import PRECISIONS, quantize_embeddings
 from minigte.vectors.search import Hit, semantic_search
@@ -59,7 +61,7 @@ TRUNCATIONS = ("warn", "ignore", "error")
 NO_PROMPTS = {"query": "", "document": ""}  # what a model that says nothing puts in front of either
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the first that a model has is put before documents
 # The attributes that a copy loads anew.
-LOADED = ("tokenizer", "_tokenizers", "backend", "_own_backend", "_weights")
+LOADED = ("tokenizer", "_tokenizers", "backend", "_own_backend", "_weights", "head")
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +153,7 @@ class Embedder:
         self._tokenizers = {  # by task, for models that cut queries or documents to a length of their own
             task: self._load_tokenizer(length) for task, length in lengths if length is not None
         }
+        self.head = load_head(self.source.folder, self.config.head)
         self.num_parameters = count_parameters(self.config)
         packed = self._weights = None  # an engine has its own
         if name == "numpy":
@@ -439,9 +442,8 @@ class Embedder:
         )  # (T, D) -> (1, dim)
         weights = self._weights or load_weights(self.source.folder, self.config)
         ids = tuple(tokenized.input_ids)
-        whole = Text(
-            self.source.name, self.config, prefix + text, tuple(tokens), ids, tokenized.is_cut, unpooled
-        )
+        name, is_cut = self.source.name, tokenized.is_cut
+        whole = Text(name, self.config, self.head, prefix + text, tuple(tokens), ids, is_cut, unpooled)
         return trace(whole, weights, pool)
 
     def explain_similarity(self, a: str | Trace, b: str | Trace) -> SimilarityTrace:
@@ -623,9 +625,8 @@ class Embedder:
             vectors = pool(hidden, offsets, self.config.pooling_modes)  # (N, D) -> (B, D)
             self._check_finite(np.einsum("bd,bd->b", vectors, vectors))  # the L2 norm divides by its root
             observe("pooled", vectors)
-            if self.config.normalize:
-                vectors = normalize(vectors)
-                observe("normalized", vectors)
+            vectors = apply_head(self.head, vectors, observe)  # (B, E)
+            self._check_finite(vectors)
             vectors = vectors[:, :dim]
             return normalize(vectors) if normalize_embeddings else vectors
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tiny
 
-from minigte.models import distilbert, mpnet, roberta
+from minigte.models import distilbert, mpnet, roberta, t5
 from minigte.models.spec import HIDDEN_ACTS
 
 Draw = Callable[..., Any]
@@ -76,6 +76,21 @@ def draw_mpnet(draw: Draw) -> dict[str, Any]:
         **transformer_sizes(draw),
         "max_position_embeddings": draw(3, 4, 9, 18, 40, 170),
         "relative_attention_num_buckets": draw(32, 33, 40),
+    }
+
+
+def draw_t5(draw: Draw) -> dict[str, Any]:
+    return {
+        "vocab_size": draw(5, 31, 64, 101, 257),
+        "d_model": draw(4, 5, 16, 27, 32, 60),
+        "num_layers": draw(1, 2, 3, 4),
+        "num_heads": draw(1, 2, 3, 4, 5, 7),
+        "d_ff": draw(1, 3, 16, 37, 64, 129),
+        "d_kv": draw(4, 5, 8, 13, 16, 33),
+        "relative_attention_num_buckets": draw(4, 7, 20, 32, 64),
+        "relative_attention_max_distance": draw(17, 50, 128, 200),
+        "layer_norm_epsilon": draw(1e-12, 1e-6, 1e-3, 0.1, 2.0),
+        "feed_forward_proj": draw(*t5.FEED_FORWARD_PROJ),
     }
 
 
@@ -165,6 +180,34 @@ CASES = {
         draw_roberta,
         ("RobertaForMaskedLM", "XLMRobertaForMaskedLM"),
         {"tiny-roberta": {"layer_norm_eps": 1e-5, "type_vocab_size": 1}},
+    ),
+    "t5": Case(
+        t5.Config(
+            vocab_size=len(tiny.VOCABULARY),
+            d_model=20,
+            num_layers=2,
+            num_heads=3,
+            d_ff=28,
+            d_kv=8,
+        ),
+        {
+            "vocab_size": 333,
+            "d_model": 35,
+            "num_layers": 5,
+            "num_heads": 2,
+            "d_ff": 111,
+            "d_kv": 13,
+            "relative_attention_num_buckets": 41,
+            "relative_attention_max_distance": 40,
+            "layer_norm_epsilon": 0.5,
+            "feed_forward_proj": "gated-gelu",
+        },
+        draw_t5,
+        ("T5Model", "T5ForConditionalGeneration"),
+        {
+            "tiny-t5": {},
+            "tiny-t5-gated": {"feed_forward_proj": "gated-gelu", "num_heads": 2, "num_layers": 1},
+        },
     ),
 }
 

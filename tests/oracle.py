@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,12 @@ CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert": ("BertConfig", "BertModel", {"add_pooling_layer": False}),
     "distilbert": ("DistilBertConfig", "DistilBertModel", {}),
     "mpnet": ("MPNetConfig", "MPNetModel", {"add_pooling_layer": False}),
+    "t5": ("T5Config", "T5EncoderModel", {}),
     "roberta": ("RobertaConfig", "RobertaModel", {"add_pooling_layer": False}),
     "xlm-roberta": ("XLMRobertaConfig", "XLMRobertaModel", {"add_pooling_layer": False}),
 }
+# What models have beside the encoder.
+BESIDE = ("pooler.", "decoder.", "lm_head.")
 
 
 def make_config(config: Any) -> Any:
@@ -37,8 +39,21 @@ def build(config: Any, tensors: Mapping[str, Float32]) -> Any:
     """The encoder of this config with these arrays."""
     _, kind, options = CLASSES[tiny.architecture(config).name]
     model = getattr(transformers, kind)(make_config(config), **options)
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    fill(model, tensors)
     return model.eval()
+
+
+def fill(model: Any, tensors: Mapping[str, Float32]) -> None:
+    """Give the encoder these arrays, which must be all of its own."""
+    arrays = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    missing, unexpected = model.load_state_dict(arrays, strict=False)
+    assert not unexpected
+    assert all(name.startswith(BESIDE) or name in tied(model) for name in missing), missing
+
+
+def tied(model: Any) -> Collection[str]:
+    """The names of arrays that are another array of the model."""
+    return model.all_tied_weights_keys
 
 
 def load(folder: Path) -> Any:
@@ -53,7 +68,8 @@ def load(folder: Path) -> Any:
 
 def tensors(model: Any) -> dict[str, Float32]:
     """The model's arrays, by their names in a checkpoint."""
-    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    arrays = model.state_dict().items()
+    return {name: tensor.numpy() for name, tensor in arrays if name not in tied(model)}
 
 
 class Seen:
@@ -101,11 +117,16 @@ class Seen:
         return rows.view(len(rows), num_heads, -1).transpose(0, 1)
 
     def scores(
-        self, query: torch.Tensor, key: torch.Tensor, num_heads: int, bias: torch.Tensor | None = None
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        num_heads: int,
+        bias: torch.Tensor | None = None,
+        scale: float | None = None,
     ) -> torch.Tensor:
         """The scores, which no module hands out, made of the model's own queries and keys: (H, T, T)."""
         q, k = self.heads(query, num_heads), self.heads(key, num_heads)
-        scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+        scores = q @ k.transpose(1, 2) * (q.shape[-1] ** -0.5 if scale is None else scale)
         return scores if bias is None else scores + bias
 
 
@@ -193,6 +214,36 @@ def distilbert(seen: Seen) -> Iterator[Stage]:
         yield layer + "output_layer_norm", seen.out(layer + "output_layer_norm")
 
 
+def t5(seen: Seen) -> Iterator[Stage]:
+    """T5EncoderModel."""
+    yield "encoder.embed_tokens", seen.out("encoder.embed_tokens")
+    attention = seen.model.encoder.block[0].layer[0].SelfAttention
+    bias = attention.compute_bias(len(seen.hidden), len(seen.hidden))[0]
+    for i in range(seen.config.num_layers):
+        block = f"encoder.block.{i}."
+        yield block + "layer.0.layer_norm", seen.out(block + "layer.0.layer_norm")
+        name = block + "layer.0.SelfAttention."
+        for part in "qkv":
+            yield name + part, seen.out(name + part)
+        scores = seen.scores(seen.out(name + "q"), seen.out(name + "k"), seen.config.num_heads, bias, 1)
+        yield name + "scores", scores
+        yield name + "probs", torch.softmax(scores, dim=-1)
+        yield name + "context", seen.into(name + "o")
+        yield name + "o", seen.out(name + "o")
+        yield block + "layer.0.sum", seen.into(block + "layer.1.layer_norm")
+        yield block + "layer.1.layer_norm", seen.out(block + "layer.1.layer_norm")
+        name = block + "layer.1.DenseReluDense."
+        for part in ("wi_0", "act", "wi_1") if seen.config.is_gated_act else ("wi", "act"):
+            yield name + part, seen.out(name + part)
+        if seen.config.is_gated_act:
+            yield name + "product", seen.into(name + "wo")
+        yield name + "wo", seen.out(name + "wo")
+        last = i + 1 == seen.config.num_layers
+        after = "encoder.final_layer_norm" if last else f"encoder.block.{i + 1}.layer.0.layer_norm"
+        yield block + "layer.1.sum", seen.into(after)
+    yield "encoder.final_layer_norm", seen.out("encoder.final_layer_norm")
+
+
 def residual(seen: Seen, linear: str, norm: str) -> Iterator[Stage]:
     """A linear layer, its sum with the residual, and the LayerNorm of that, in the module ``norm``."""
     yield linear, seen.out(linear)
@@ -207,4 +258,11 @@ def feed_forward(seen: Seen, layer: str) -> Iterator[Stage]:
     yield from residual(seen, layer + "output.dense", layer + "output.")
 
 
-STAGES = {"bert": bert, "distilbert": distilbert, "mpnet": mpnet, "roberta": bert, "xlm-roberta": bert}
+STAGES = {
+    "bert": bert,
+    "distilbert": distilbert,
+    "mpnet": mpnet,
+    "roberta": bert,
+    "t5": t5,
+    "xlm-roberta": bert,
+}

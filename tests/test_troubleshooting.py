@@ -120,7 +120,7 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "no weights": lambda f: Embedder(model(f, model__safetensors=None)),
     "…: unknown model_type": lambda f: Embedder(model(f, config__json='{"model_type": "gpt2"}')),
     "…: minigte does not implement the module": lambda f: Embedder(
-        model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.Dense", "path": ""}]))
+        model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.LayerNorm", "path": ""}]))
     ),
     "… is not a whole safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
     "… asks for": lambda f: Embedder(

@@ -62,6 +62,7 @@ def tensors(config: Any = CONFIG, seed: int = 0) -> dict[str, Float32]:
     """
     rng = np.random.default_rng(seed)
     filled: dict[str, Float32] = {}
+    spec = architecture(config).spec(config)
     for tensor in architecture(config).tensors(config):
         if tensor.name in filled:  # several are kept in one
             continue
@@ -73,6 +74,8 @@ def tensors(config: Any = CONFIG, seed: int = 0) -> dict[str, Float32]:
             values /= 4
         elif tensor.layer is not None:
             values *= np.float32((3 / tensor.shape[-1]) ** 0.5)  # so that the products keep the order of 1
+            if tensor.field == "query_weight" and spec.attention_scale == 1:  # is in the weights
+                values *= np.float32(spec.head_size**-0.5)
         filled[tensor.name] = values
     return filled
 

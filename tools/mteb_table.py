@@ -295,7 +295,8 @@ def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]
     embedder = Embedder(model, dtype=dtype, backend="numpy" if run in ("numpy", "transformers") else "auto")
     if run == "no norm":
         # What cannot be assigned, because it is the model's own, is what this run is about.
-        vars(embedder)["config"] = dataclasses.replace(embedder.config, normalize=False)
+        vars(embedder)["config"] = dataclasses.replace(embedder.config, head=())
+        embedder.head = ()
     weights = find_weights(embedder.source.folder / embedder.config.transformer)
     assert weights is not None  # the Embedder has read them
     computed = {"weights": sha256_of(weights)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from minigte.arrays import Float32
 
-LAYER = re.compile(r"(?:.*\.)?(\d+)\.")  # a name with a layer's number in it
+LAYER = re.compile(r"(?:.*?\.)?(\d+)\.")  # a name with a layer's number in it, which is the first number
 
 
 @dataclass(frozen=True)

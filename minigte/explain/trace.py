@@ -17,6 +17,7 @@ from minigte.loading.config import ModelConfig
 from minigte.models.weights import Weights
 from minigte.reference import TEXTBOOKS, ops
 from minigte.reference.observe import Names
+from minigte.vectors.head import Head
 from minigte.vectors.pooling import pooled_shares
 
 
@@ -26,6 +27,7 @@ class Text:
 
     model: str  # the name of the model
     config: ModelConfig  # the model's configuration
+    head: Head  # what the model does with the pooled vector
     text: str  # with its prompt in front
     tokens: tuple[str, ...]  # T of them, special tokens included
     input_ids: tuple[int, ...]  # (T,), the tokens' rows in the vocabulary
@@ -46,7 +48,8 @@ class Trace(Stages):
     ``.context`` (T, D), ``.scores`` and ``.probs`` (H, T, T); ``attention.output.dense``, ``.sum`` and
     ``.LayerNorm`` (T, D); ``intermediate.dense`` and ``.intermediate_act_fn``, which are before and after
     the activation, (T, F); ``output.dense``, ``.sum`` and ``.LayerNorm`` (T, D).
-    ``pooled`` (D,), and ``normalized`` (D,) where the model normalises.
+    ``pooled`` (D,); where sentence-transformers' Dense follows, ``dense.0.linear`` and
+    ``dense.0.activation_function``, and so on; ``normalized`` where the model normalises.
     """
 
     def __init__(self, text: Text, stages: Mapping[str, Stage], layer_vectors: Float32) -> None:
@@ -58,6 +61,7 @@ class Trace(Stages):
         self.unpooled = text.unpooled
         self.model = text.model
         self.config = text.config
+        self.head = text.head
         self.layer_vectors = layer_vectors  # (L + 1, D) the text's vector if the model ended there
 
     @property
@@ -96,13 +100,14 @@ class Trace(Stages):
         """What each token gives to ``vector``: (T, D), rows that add up to it.
 
         Pooling is a weighted sum of the tokens' last hidden states, or, for "max", takes each component
-        from one token; the norm then divides all of them by one number.
+        from one token; a Dense multiplies each by one matrix, and the norm divides all by one number. Raises
+        UnsupportedError where a Dense has an activation or a bias: then the vector is no such sum.
         """
         hidden = self.hidden_states[-1].astype(np.float64)  # (T, D)
         shares = pooled_shares(hidden[self.unpooled :], self.config.pooling_modes)
         parts = np.concatenate([np.zeros((self.unpooled, shares.shape[1])), shares])
-        if self.config.normalize:
-            parts /= max(float(np.linalg.norm(parts.sum(axis=0))), 1e-12)
+        for module in self.head:
+            parts = module.shares(parts)
         return parts[:, : len(self.vector)]
 
     def __repr__(self) -> str:
@@ -125,7 +130,7 @@ def trace(text: Text, weights: Weights, pool: Callable[..., Float32]) -> Trace:
     ids = np.array(text.input_ids, np.int32)  # (T,)
     with np.errstate(all="ignore"):  # whatever the caller has told NumPy to raise; ``pool`` looks for NaN
         hidden = textbook.forward(text.config.encoder, weights, ids, np.array([0, len(ids)]), observe)
-    pool(hidden, observe=observe)
+    pool(hidden, observe=lambda name, array: observe(name, array[0]))  # of the one text
     outputs = [names.layer.format(i) + names.output for i in range(spec.num_hidden_layers)]
     vectors = []
     for name in (names.embeddings, *outputs):
@@ -148,8 +153,7 @@ def keep_in(stages: dict[str, Stage]) -> Callable[[str, Float32], None]:
     """
 
     def observe(name: str, array: Float32) -> None:
-        of_one_text = array.ndim == 4 or name in ("pooled", "normalized")  # (1, H, T, T), (1, D)
-        copy = (array[0] if of_one_text else array).copy()
+        copy = (array[0] if array.ndim == 4 else array).copy()  # (1, H, T, T) of the one text
         if name in stages:
             copy = np.concatenate([stages[name].array, copy], axis=-2)
         copy.flags.writeable = False

@@ -9,20 +9,22 @@ context, and ``ModelConfig.assumed`` says so. Which keys are read and which are 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minigte.errors import AssumptionWarning, ConfigError
+from minigte.loading.dense_files import read_dense
 from minigte.loading.keys import check_keys
 from minigte.loading.tokenizer_files import read_length, read_tokenizer_config
 from minigte.models import ARCHITECTURES
 from minigte.models.architecture import Architecture
-from minigte.models.spec import HIDDEN_ACTS, Spec
+from minigte.models.spec import NO_LIMIT, Spec
 from minigte.runtime.reading import read_json, read_object
 from minigte.tokenizing.texts import check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
+from minigte.vectors.head import DenseConfig, Normalize
 from minigte.vectors.pooling import POOLING_MODES
 from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
@@ -45,7 +47,7 @@ ELSEWHERE = {
 
 # sentence-transformers' modules: those that minigte computes, and those that change nothing when a model is
 # used.
-KNOWN_MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
+KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
 
 # The keys of 1_Pooling/config.json before sentence-transformers 5.2, each true or false, in the order
 # in which several are put side by side.
@@ -73,7 +75,7 @@ class ModelConfig:
     do_lower_case: bool = False  # lower-case the text before the tokenizer sees it
     pooling_modes: tuple[str, ...] = ("mean",)  # keys of pooling.POOLING_MODES
     include_prompt: bool = True  # whether the tokens of a prompt are pooled too
-    normalize: bool = False  # scale each vector to length 1
+    head: tuple[DenseConfig | Normalize, ...] = ()  # what is done with the pooled vectors, in order
     truncate_dim: int | None = None  # keep only this many leading components of each vector
     prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name -> text put in front
     default_prompt_name: str | None = None
@@ -93,7 +95,18 @@ class ModelConfig:
     @property
     def embedding_dimension(self) -> int:
         """The width of a text's vector, before ``truncate_dim``."""
+        widths = [module.out_features for module in self.head if isinstance(module, DenseConfig)]
+        return widths[-1] if widths else self.pooled_dimension
+
+    @property
+    def pooled_dimension(self) -> int:
+        """The width of what pooling makes of a text."""
         return self.spec.hidden_size * len(self.pooling_modes)
+
+    @property
+    def normalize(self) -> bool:
+        """Whether a text's vector has length 1, before ``truncate_dim``."""
+        return isinstance(next(reversed(self.head), None), Normalize)
 
     @property
     def assumes_pooling(self) -> bool:
@@ -111,9 +124,9 @@ def read_config(folder: Path) -> ModelConfig:
     assumed: list[str] = []
     modules = read_json(folder / "modules.json", ConfigError, missing=None)
     has_modules = modules is not None or (folder / "modules.json").exists()
-    pooling_folder = transformer = folder
+    transformer = folder
     if has_modules:
-        transformer, pooling_folder, fields["normalize"] = _read_modules(folder, modules)
+        transformer, pooling, behind = _read_modules(folder, modules)
         if transformer != folder:
             fields["transformer"] = transformer.relative_to(folder).as_posix()
     else:
@@ -125,8 +138,10 @@ def read_config(folder: Path) -> ModelConfig:
     encoder = read_encoder(path, config_json, architecture)
     spec = architecture.spec(encoder)
     if has_modules:
-        path = pooling_folder / "config.json"
-        fields["pooling_modes"], fields["include_prompt"] = _read_pooling(path, spec.hidden_size)
+        path = folder / pooling / "config.json"
+        modes, fields["include_prompt"] = _read_pooling(path, spec.hidden_size)
+        fields["pooling_modes"] = modes
+        fields["head"] = _read_head(folder, behind, spec.hidden_size * len(modes))
     else:
         _refuse_remains(folder)
         first = next(iter(config_json.get("architectures") or ()), None)
@@ -142,8 +157,8 @@ def read_config(folder: Path) -> ModelConfig:
     limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)
     limit = next((limit for limit in limits if limit is not None), None)
     if limit is None:
-        assumed.append(f"max_seq_length {spec.max_tokens}")
         limit = spec.max_tokens
+        assumed.append("no max_seq_length" if limit == NO_LIMIT else f"max_seq_length {limit}")
     for key, length in {"max_seq_length": limit, **lengths}.items():
         fields[key] = None if length is None else int(min(length, spec.max_tokens))
 
@@ -221,8 +236,8 @@ def find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
     if architecture is None:
         raise ConfigError(f"{path}: unknown model_type {model_type!r} (known: {', '.join(ARCHITECTURES)})")
     names = [field.name for field in dataclasses.fields(architecture.config)]
-    known = (*names, *architecture.harmless, *architecture.aliases)
-    accepted = {architecture.activation: tuple(HIDDEN_ACTS), **architecture.accepted}
+    known = (*names, *architecture.harmless, *architecture.aliases, *architecture.derived)
+    accepted = {architecture.activation: tuple(architecture.activations), **architecture.accepted}
     check_keys(path, "config.json", config_json, read=known, accepted=accepted)
     return architecture
 
@@ -243,15 +258,23 @@ def read_encoder(path: Path, config_json: dict[str, Any], architecture: Architec
             raise ConfigError(
                 f"{path}: {field.name} must be a number that is not negative and fits float32, not {value!r}"
             )
-        values[field.name] = HIDDEN_ACTS[value] if field.name == architecture.activation else value
+        if field.name == architecture.activation:
+            value = architecture.activations[value]
+        values[field.name] = value
     try:
-        return architecture.config(**values)
+        config = architecture.config(**values)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    for key, values_of in architecture.derived.items():
+        if key in stated and stated[key] not in values_of(config):
+            raise ConfigError(
+                f"{path}: {key} is {stated[key]!r}, but by the other keys it must be {values_of(config)[0]!r}"
+            )
+    return config
 
 
-def _read_modules(folder: Path, modules: Any) -> tuple[Path, Path, bool]:
-    """Read ``modules.json``: the folders of Transformer and Pooling, and whether vectors are normalized.
+def _read_modules(folder: Path, modules: Any) -> tuple[Path, str, list[tuple[str, str]]]:
+    """Read ``modules.json``: Transformer's folder, Pooling's path, and kind and path of what stands behind.
 
     Any module but those of KNOWN_MODULES changes the vectors, so it is refused by name.
     """
@@ -280,11 +303,13 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, Path, bool]:
         raise ConfigError(f"{path}: two modules have one name, so that sentence-transformers would skip one")
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") != 1 or kinds.count("Pooling") != 1:
         raise ConfigError(
-            f"{path}: expected Transformer, Pooling and perhaps Normalize, found {', '.join(kinds) or 'none'}"
+            f"{path}: expected Transformer, Pooling and perhaps Dense or Normalize, found "
+            f"{', '.join(kinds) or 'none'}"
         )
     pooled = kinds.index("Pooling")
-    if "Dropout" in kinds[:pooled]:
-        raise ConfigError(f"{path}: Dropout stands before Pooling, where there is no vector of a text yet")
+    for kind in ("Dense", "Dropout"):
+        if kind in kinds[:pooled]:
+            raise ConfigError(f"{path}: {kind} stands before Pooling, where there is no vector of a text yet")
     folders = [_module_folder(folder, path, name) for name in paths]
     for kind, module_folder in zip(kinds, folders, strict=True):
         if kind in ("Normalize", "Dropout"):
@@ -292,7 +317,22 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, Path, bool]:
             check_keys(settings, kind, read_object(settings, ConfigError))
     if folders[pooled] == folder:
         raise ConfigError(f"{path}: the path {paths[pooled]!r} of Pooling is that of the model itself")
-    return folders[0], folders[pooled], "Normalize" in kinds[pooled:]
+    return folders[0], paths[pooled], list(zip(kinds, paths, strict=True))[pooled + 1 :]
+
+
+def _read_head(
+    folder: Path, modules: Iterable[tuple[str, str]], width: int
+) -> tuple[DenseConfig | Normalize, ...]:
+    """The modules behind Pooling, whose vectors have this width; Dropout changes nothing."""
+    head: list[DenseConfig | Normalize] = []
+    for kind, path in modules:
+        if kind == "Dense":
+            dense = read_dense(folder, path, width)
+            head.append(dense)
+            width = dense.out_features
+        elif kind == "Normalize" and head[-1:] != [Normalize()]:
+            head.append(Normalize())
+    return tuple(head)
 
 
 def _module_folder(folder: Path, path: Path, name: str) -> Path:

@@ -80,6 +80,14 @@ KEYS: dict[str, Keys] = {
             "pooling_mode_mean_tokens pooling_mode_weightedmean_tokens include_prompt"
         ),
     ),
+    "Dense": Keys(
+        read=_words("in_features out_features bias activation_function"),
+        accepted={
+            "module_input_name": ("sentence_embedding",),
+            "module_output_name": ("sentence_embedding", None),
+            "use_residual": (False,),
+        },
+    ),
     "Normalize": Keys(
         accepted={
             "module_input_name": ("sentence_embedding",),
@@ -126,7 +134,7 @@ KEYS: dict[str, Keys] = {
         read=_words(
             "tokenizer_class do_lower_case strip_accents tokenize_chinese_chars model_max_length max_len "
             "truncation_side padding_side model_input_names add_prefix_space added_tokens_decoder "
-            "additional_special_tokens extra_special_tokens chat_template"
+            "additional_special_tokens extra_ids extra_special_tokens chat_template"
         ),
         accepted={
             "auto_map": NOTHING,

@@ -8,6 +8,7 @@ from typing import Any
 
 from minigte.errors import ConfigError
 from minigte.loading.config import SENTENCE_BERT_FILES
+from minigte.loading.dense_files import WEIGHTS as DENSE_WEIGHTS
 from minigte.loading.weights import INDEX, SAFETENSORS, STATE_DICT, STATE_DICT_INDEX
 from minigte.runtime.reading import read_json
 
@@ -26,6 +27,10 @@ def required_files(folder: Path) -> Iterator[str]:
                 transformer = path
             elif str(module.get("type")).endswith(".Pooling"):
                 yield f"{path}config.json"
+            elif str(module.get("type")).endswith(".Dense"):
+                yield f"{path}config.json"
+                if not any((folder / path / name).exists() for name in DENSE_WEIGHTS):
+                    yield from (f"{path}{name}" for name in DENSE_WEIGHTS)
         siblings = [f"{transformer}{name}" for name in SENTENCE_BERT_FILES]
         found = [name for name in siblings if (folder / name).exists()]
         yield from found[:1] or siblings

@@ -73,6 +73,7 @@ def read_tokenizer_config(folder: Path, tokenizer_class: str, *, chat_template: 
         truncation_side=_side(path, settings, "truncation_side"),
         padding_side=_side(path, settings, "padding_side"),
         model_input_names=None if names is None else tuple(map(str, names)),
+        extra_ids=_extra_ids(path, settings),
         **_read_tokens(path, named, settings),
     )
 
@@ -126,10 +127,12 @@ def _read_tokens(path: Path, named: Mapping[str, Any], settings: Mapping[str, An
         added = _added_tokens(path.parent / "added_tokens.json", special)
     if new not in lists and old in lists:
         lists[new] = lists.pop(old)
-    extra = [_token(path, new, token) for token in _list(path, new, lists.get(new))]
+    extra = (_token(path, new, token) for token in _list(path, new, lists.get(new)))
     return {
         "special_tokens": {**special_tokens, **own_names},
-        "extra_special_tokens": tuple(token for token in extra if token is not None),
+        "extra_special_tokens": tuple(token for token in extra if token is not None)
+        if new in lists
+        else None,
         "added_tokens_decoder": decoder,
         "added_tokens": added,
     }
@@ -146,6 +149,13 @@ def _model_max_length(path: Path, settings: Mapping[str, Any]) -> float | None:
         if key in settings:
             return None if settings[key] is None else read_length(path, key, settings[key])
     return None
+
+
+def _extra_ids(path: Path, settings: Mapping[str, Any]) -> int:
+    count = settings.get("extra_ids", TokenizerConfig.extra_ids)
+    if type(count) is not int or not 0 <= count <= LARGEST_ID:
+        raise ConfigError(f"{path}: extra_ids must be an integer that is not negative, not {count!r}")
+    return count
 
 
 def _boolean(path: Path, settings: Mapping[str, Any], key: str, default: bool | None) -> Any:

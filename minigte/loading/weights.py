@@ -28,6 +28,7 @@ from minigte.models.architecture import Architecture, Tensor
 from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
 from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
+from minigte.vectors.head import DenseConfig
 
 SAFETENSORS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -113,7 +114,10 @@ def _read_only(array: Float32) -> Float32:
 def count_parameters(config: ModelConfig) -> int:
     """How many numbers a model's arrays hold in all."""
     counted = config.architecture.counted(config.encoder)
-    return sum(count * math.prod(tensor.shape) for tensor, count in counted)
+    dense = [module for module in config.head if isinstance(module, DenseConfig)]
+    return sum(count * math.prod(tensor.shape) for tensor, count in counted) + sum(
+        module.out_features * (module.in_features + module.bias) for module in dense
+    )
 
 
 def find_weights(folder: Path) -> Path | None:
@@ -195,8 +199,17 @@ def _find_tensors(
     tensors: dict[str, Callable[[], Any]] = {}
     unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
     others: list[str] = []
+    spare: set[str] = set()  # those that were found under another name of theirs
     for stored_name, shape, read in _stored_tensors(path):
         name = architecture.canonical_name(stored_name)
+        if name in architecture.tied:
+            name = architecture.tied[name]
+            if name in tensors:
+                continue
+            spare.add(name)
+        elif name in spare:
+            spare.remove(name)
+            del tensors[name]
         if name in tensors or name in unknown:
             raise CheckpointError(f"{path} has two tensors {name}")
         if name not in expected:

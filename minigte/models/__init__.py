@@ -1,6 +1,6 @@
 """The architectures minigte knows, by the ``model_type`` of their ``config.json``."""
 
-from minigte.models import bert, distilbert, mpnet, roberta
+from minigte.models import bert, distilbert, mpnet, roberta, t5
 from minigte.models.architecture import Architecture
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -8,5 +8,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "distilbert": distilbert.ARCHITECTURE,
     "mpnet": mpnet.ARCHITECTURE,
     "roberta": roberta.ARCHITECTURE,
+    "t5": t5.ARCHITECTURE,
     "xlm-roberta": roberta.ARCHITECTURE,
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from minigte.arrays import Float32
-from minigte.models.spec import Spec
+from minigte.models.spec import HIDDEN_ACTS, Spec
 
 
 class Part(NamedTuple):
@@ -85,14 +85,19 @@ class Architecture:
     tokenizer_class: str  # transformers' tokenizer, where the model's files name no other
     head: Head  # transformers' head for the classification of sequences
     activation: str = "hidden_act"  # the field of Config that names the activation
+    # What config.json may say there -> what Config keeps.
+    activations: Mapping[str, str] = field(default_factory=lambda: HIDDEN_ACTS)
     # Keys of config.json that are no fields: the values at which they ask for what is computed here; those
     # that change no vector at any value; and other names that fields may have.
     accepted: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     harmless: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    # Keys that repeat what the fields say already, and the values that agree with them.
+    derived: Mapping[str, Callable[[Any], tuple[object, ...]]] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()  # what may stand in front of all names
     unused: tuple[str, ...] = ()  # how names in the encoder begin that an embedding does not need
     renamed: Mapping[str, str] = field(default_factory=dict)  # a part of older names -> of today's
+    tied: Mapping[str, str] = field(default_factory=dict)  # another name of an array -> the one that counts
 
     def canonical_name(self, name: str) -> str:
         """A tensor's name as the table has it."""

@@ -20,6 +20,9 @@ HIDDEN_ACTS = {
     "swish": "silu",
 }
 
+# Tokens of the longest text of a model that has no table of places: more than fit in any memory.
+NO_LIMIT = 1 << 30
+
 
 @dataclass(frozen=True)
 class Spec:

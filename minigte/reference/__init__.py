@@ -7,7 +7,7 @@ NumPy.
 
 from typing import Protocol
 
-from minigte.reference import bert, distilbert, mpnet, roberta
+from minigte.reference import bert, distilbert, mpnet, roberta, t5
 from minigte.reference.observe import Forward, Names
 
 
@@ -23,4 +23,5 @@ TEXTBOOKS: dict[str, Textbook] = {  # by the architecture's name
     "distilbert": distilbert,
     "mpnet": mpnet,
     "roberta": roberta,
+    "t5": t5,
 }

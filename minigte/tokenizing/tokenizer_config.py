@@ -42,7 +42,8 @@ class TokenizerConfig:
     padding_side: str | None = None
     model_input_names: tuple[str, ...] | None = None  # what the model is given
     special_tokens: Mapping[str, Token | None] = dataclasses.field(default_factory=dict)  # name -> token
-    extra_special_tokens: tuple[Token, ...] = ()
+    extra_special_tokens: tuple[Token, ...] | None = None
+    extra_ids: int = 100  # where these are None a T5Tokenizer has <extra_id_0>, ... <extra_id_99> instead
     added_tokens_decoder: Mapping[int, AddedToken] | None = None  # in place of tokenizer.json's added tokens
     added_tokens: Mapping[int, AddedToken] = dataclasses.field(
         default_factory=dict

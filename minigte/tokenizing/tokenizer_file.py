@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -158,25 +159,51 @@ def _bytes(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) ->
     return tokenizer
 
 
-def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
-    """transformers' XLMRobertaTokenizer (models/xlm_roberta/tokenization_xlm_roberta.py)."""
+def _unigram_to_eos(
+    path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig
+) -> tokenizers.Tokenizer:
+    """transformers' T5Tokenizer (models/t5/tokenization_t5.py)."""
+    special_tokens: Tokens = {name: S_TOKENS[name] for name in ("eos_token", "unk_token", "pad_token")}
+    special_tokens |= config.special_tokens
+    eos = _required(path, special_tokens, "eos_token")
+    tokenizer = _pieces(path, stored, config, 2, "always")
+    if config.extra_special_tokens is None:
+        extra = tuple(f"<extra_id_{i}>" for i in range(config.extra_ids))
+        config = dataclasses.replace(config, extra_special_tokens=extra)
+    _add_tokens(tokenizer, stored, config, special_tokens)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=["$A", eos], special_tokens=[_with_id(tokenizer, eos)]
+    )
+    return tokenizer
+
+
+def _pieces(
+    path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig, unknown: int, prepend_scheme: str
+) -> tokenizers.Tokenizer:
+    """Unigram over words with a "▁" in front, without special tokens; ``unknown``: the id <unk> must have."""
     _check_model(path, stored, config, models.Unigram)
-    if [token.id for token in stored.model.tokenize("\U0010ffff")] != [3]:
+    if [token.id for token in stored.model.tokenize("\U0010ffff")] != [unknown]:
         raise TokenizerError(
-            f"{path}: the token of what is unknown must have the id 3 in {config.tokenizer_class}"
+            f"{path}: the token of what is unknown must have the id {unknown} in {config.tokenizer_class}"
         )
-    special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
-    bos, eos = (_required(path, special_tokens, f"{name}_token") for name in ("bos", "eos"))
     tokenizer = tokenizers.Tokenizer(stored.model)
     state = None if stored.normalizer is None else json.loads(stored.normalizer.__getstate__())
     precompiled = [step for step in _steps(state) if step["type"] == "Precompiled"]
     if precompiled:  # the first alone
         charsmap = base64.b64decode(precompiled[0]["precompiled_charsmap"])
         tokenizer.normalizer = normalizers.Precompiled(charsmap)
-    prepend_scheme = "never" if config.add_prefix_space is False else "always"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace("▁", prepend_scheme)]
     )
+    return tokenizer
+
+
+def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
+    """transformers' XLMRobertaTokenizer (models/xlm_roberta/tokenization_xlm_roberta.py)."""
+    special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
+    bos, eos = (_required(path, special_tokens, f"{name}_token") for name in ("bos", "eos"))
+    prepend_scheme = "never" if config.add_prefix_space is False else "always"
+    tokenizer = _pieces(path, stored, config, 3, prepend_scheme)
     _add_tokens(tokenizer, stored, config, special_tokens)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=[bos, "$A", eos],
@@ -215,6 +242,7 @@ TOKENIZER_CLASSES: Mapping[
     "PreTrainedTokenizer": _as_stored,
     "TokenizersBackend": _as_stored,
     "RobertaTokenizer": _bytes,
+    "T5Tokenizer": _unigram_to_eos,
     "XLMRobertaTokenizer": _unigram,
 }
 
@@ -265,7 +293,7 @@ def _add_tokens(
     shown = {repr(token) for token in present}
     tokens: list[Token] = [token for _, token in sorted(decoder.items()) if repr(token) not in shown]
     texts = {str(token) for token in (*present, *tokens)}
-    for token in (*named, *config.extra_special_tokens):
+    for token in (*named, *(config.extra_special_tokens or ())):
         if str(token) not in texts and token not in tokens:
             tokens.append(token)
     names = {str(token) for token in named}

@@ -49,6 +49,8 @@ def random_weights(config: Any, seed: int = 0) -> Weights:
         scale = 0.5
         if tensor.layer is not None and len(tensor.shape) == 2:
             scale = 1.5 / np.sqrt(tensor.shape[-1])
+            if tensor.field == "query_weight" and spec(config).attention_scale == 1:  # is in the weights
+                scale /= np.sqrt(spec(config).head_size)
         mean = 1 if tensor.field.endswith("norm_weight") else 0
         array = rng.normal(mean, scale, tensor.shape).astype(np.float32)
         array.flags.writeable = False

@@ -14,6 +14,7 @@ import tiny
 
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.weights import load_weights
+from minigte.vectors.head import Normalize
 from minigte.vectors.pooling import POOLING_MODES
 
 Array = npt.NDArray[Any]
@@ -68,7 +69,7 @@ def test_modules(tmp_path: Path, modes: tuple[str, ...], normalize: bool, form: 
         max_seq_length=17,
         do_lower_case=True,
         pooling_modes=modes,
-        normalize=normalize,
+        head=(Normalize(),) * normalize,
         prompts={"query": "q: "},
         default_prompt_name="query",
         similarity_fn_name="dot",

@@ -79,11 +79,8 @@ def save(folder: Path, config: Any, seed: int, kind: str | None = None, **option
     """Have transformers save a model of the named class, whose encoder holds ``tiny.tensors``."""
     encoder_kind = oracle.CLASSES[tiny.architecture(config).name][1]
     model = getattr(transformers, kind or encoder_kind)(oracle.make_config(config))
-    encoder = model if kind is None else getattr(model, model.base_model_prefix)
-    arrays = {name: torch.from_numpy(array) for name, array in tiny.tensors(config, seed).items()}
-    missing, unexpected = encoder.load_state_dict(arrays, strict=False)
-    assert not unexpected
-    assert all(name.startswith("pooler.") for name in missing)
+    encoder = model if kind is None else getattr(model, model.base_model_prefix, model)
+    oracle.fill(encoder, tiny.tensors(config, seed))
     model.to(options.pop("dtype", torch.float32)).save_pretrained(folder, **options)
     return folder
 

@@ -54,7 +54,8 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 def trained(kind: str) -> tokenizers.Tokenizer:
     """A small vocabulary of this kind, from the nasty texts."""
-    options: dict[str, Any] = {"vocab_size": 600, "special_tokens": SPECIAL, "show_progress": False}
+    special = ["<pad>", "</s>", "<unk>"] if kind == "Unigram of T5" else SPECIAL
+    options: dict[str, Any] = {"vocab_size": 600, "special_tokens": special, "show_progress": False}
     if kind == "BPE":
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -75,7 +76,8 @@ def write_tokenizer(folder: Path, name: str, **fields: Any) -> None:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.add_special_tokens(["<s>", "</s>", "<pad>", "<mask>"])
     else:
-        tokenizer = trained("BPE" if name.startswith("Roberta") else "Unigram")
+        kinds = {"Roberta": "BPE", "XLMRobe": "Unigram", "T5Token": "Unigram of T5"}
+        tokenizer = trained(kinds[name[:7]])
     tokenizer.save(str(folder / "tokenizer.json"))
     tiny.write_json(folder / "tokenizer_config.json", {"tokenizer_class": name, **fields})
 
@@ -91,6 +93,14 @@ def write_tokenizer(folder: Path, name: str, **fields: Any) -> None:
         ("RobertaTokenizer", {"add_prefix_space": False, "cls_token": "</s>"}),
         ("XLMRobertaTokenizer", {}),
         ("XLMRobertaTokenizerFast", {"add_prefix_space": False}),
+        ("T5Tokenizer", {}),
+        (
+            "T5TokenizerFast",
+            {"extra_ids": 3, "additional_special_tokens": [f"<extra_id_{i}>" for i in range(3)]},
+        ),
+        ("T5Tokenizer", {"extra_ids": 0}),
+        ("T5Tokenizer", {"extra_ids": 2, "extra_special_tokens": []}),
+        ("T5Tokenizer", {"eos_token": {"content": "</s>", "lstrip": True, "__type": "AddedToken"}}),
     ],
 )
 def test_tokenizers_of_other_models(tmp_path: Path, name: str, fields: dict[str, Any]) -> None:
@@ -102,5 +112,5 @@ def test_tokenizers_of_other_models(tmp_path: Path, name: str, fields: dict[str,
     ours = read_tokenizer(tmp_path, config).tokenizer
     ours.no_truncation()
     ours.no_padding()
-    for text in [*NASTY.values(), "a <mask> b</s> c <pad>d", " two  blanks "]:
+    for text in [*NASTY.values(), "a <mask> b</s> c <pad>d", " two  blanks ", "<extra_id_0> a<extra_id_1>b"]:
         assert ours.encode(text).ids == theirs(text, verbose=False)["input_ids"], text[:80]

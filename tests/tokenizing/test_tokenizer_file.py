@@ -112,7 +112,8 @@ def test_the_end_of_a_long_text_may_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"tokenizer_class": "T5Tokenizer"}, r"tokenizer_config\.json: .* tokenizer_class 'T5Tokenizer'"),
+        ({"tokenizer_class": "LukeTokenizer"}, r"tokenizer_config\.json: .* tokenizer_class 'LukeTokenizer'"),
+        ({"extra_ids": -1}, r"tokenizer_config\.json: extra_ids must be an integer that is not negative"),
         ({"split_special_tokens": True}, r"tokenizer_config\.json: .* split_special_tokens true"),
         ({"unheard_of": 1}, r"tokenizer_config\.json: .* the key 'unheard_of'.* take it out"),
         ({"truncation_side": "middle"}, r"tokenizer_config\.json: truncation_side must be right or left"),

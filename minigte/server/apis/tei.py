@@ -17,6 +17,7 @@ from minigte.server.apis.rerank import ranking, scored_by
 from minigte.server.endpoint import Api, Call, Endpoint, in_parts
 from minigte.server.models import Model, Reading
 from minigte.server.problems import Problem, empty, too_many
+from minigte.vectors.head import apply_head
 from minigte.vectors.pooling import pool
 
 DESCRIBED = 1 << 20  # characters of all texts that /tokenize describes at once; each takes some 60 bytes
@@ -255,9 +256,11 @@ def _first(call: Call) -> Model:
 
 async def _unscaled(model: Model, input_ids: Sequence[Sequence[int]]) -> Float32:
     """The vectors (B, D) as they are pooled, without the norm that the model itself may end in."""
-    config = model.embedder.embedder.config
+    embedder = model.embedder.embedder
     hidden = await model.embedder.token_embeddings(input_ids)  # B of (T, D)
-    return np.concatenate([pool(rows, np.array([0, len(rows)]), config.pooling_modes) for rows in hidden])
+    modes = embedder.config.pooling_modes
+    pooled = np.concatenate([pool(rows, np.array([0, len(rows)]), modes) for rows in hidden])
+    return apply_head(embedder.head[:-1], pooled)
 
 
 async def embed(call: Call) -> bytes:
