@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tiny
 
-from minigte.models import distilbert, mpnet, roberta, t5
+from minigte.models import bloom, distilbert, modernbert, mpnet, roberta, t5
 from minigte.models.spec import HIDDEN_ACTS
 
 Draw = Callable[..., Any]
@@ -82,7 +82,7 @@ def draw_mpnet(draw: Draw) -> dict[str, Any]:
 def draw_t5(draw: Draw) -> dict[str, Any]:
     return {
         "vocab_size": draw(5, 31, 64, 101, 257),
-        "d_model": draw(4, 5, 16, 27, 32, 60),
+        "d_model": draw(12, 16, 27, 32, 60),
         "num_layers": draw(1, 2, 3, 4),
         "num_heads": draw(1, 2, 3, 4, 5, 7),
         "d_ff": draw(1, 3, 16, 37, 64, 129),
@@ -91,6 +91,42 @@ def draw_t5(draw: Draw) -> dict[str, Any]:
         "relative_attention_max_distance": draw(17, 50, 128, 200),
         "layer_norm_epsilon": draw(1e-12, 1e-6, 1e-3, 0.1, 2.0),
         "feed_forward_proj": draw(*t5.FEED_FORWARD_PROJ),
+    }
+
+
+def draw_modernbert(draw: Draw) -> dict[str, Any]:
+    heads, layers = draw(1, 2, 3, 4, 5), draw(1, 2, 3, 4)
+    every = draw(1, 2, 3, 4)
+    kinds = tuple(draw(modernbert.GLOBAL, modernbert.LOCAL) for _ in range(layers))
+    periodic = kinds == modernbert.Config(1, 2, layers, 1, 1, global_attn_every_n_layers=every).kinds
+    return {
+        "vocab_size": draw(5, 31, 64, 101, 257),
+        "hidden_size": heads * draw(4, 6, 8, 14, 16, 32),
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": draw(1, 3, 16, 37, 64, 129),
+        "max_position_embeddings": draw(1, 2, 7, 16, 40, 130),
+        "norm_eps": draw(1e-12, 1e-5, 1e-3, 0.1, 2.0),
+        "norm_bias": draw(False, True),
+        "attention_bias": draw(False, True),
+        "mlp_bias": draw(False, True),
+        "hidden_activation": draw(*ACTIVATIONS),
+        "local_attention": draw(2, 3, 7, 16, 40),
+        "global_attn_every_n_layers": every,
+        "layer_types": None if periodic else draw(None, kinds),
+        "global_rope_theta": draw(160_000.0, 10.0, 500.0),
+        "local_rope_theta": draw(10_000.0, 3.0, 160_000.0),
+    }
+
+
+def draw_bloom(draw: Draw) -> dict[str, Any]:
+    heads = draw(1, 2, 3, 4, 5, 7)
+    return {
+        "vocab_size": draw(5, 31, 64, 101, 257),
+        "hidden_size": heads * draw(4, 5, 6, 8, 13, 16, 32),
+        "n_layer": draw(1, 2, 3, 4),
+        "n_head": heads,
+        "layer_norm_epsilon": draw(1e-12, 1e-7, 1e-5, 1e-3, 0.1, 2.0),
     }
 
 
@@ -130,6 +166,45 @@ CASES = {
                 "layer_norm_eps": 0.1,
             },
         },
+    ),
+    "bloom": Case(
+        bloom.Config(vocab_size=len(tiny.VOCABULARY), hidden_size=20, n_layer=2, n_head=5),
+        {"vocab_size": 333, "hidden_size": 35, "n_layer": 5, "n_head": 2, "layer_norm_epsilon": 0.5},
+        draw_bloom,
+        ("BloomForCausalLM",),
+        {"tiny-bloom": {}},
+    ),
+    "modernbert": Case(
+        modernbert.Config(
+            vocab_size=len(tiny.VOCABULARY),
+            hidden_size=20,
+            num_hidden_layers=2,
+            num_attention_heads=5,
+            intermediate_size=28,
+            max_position_embeddings=34,
+            local_attention=6,
+        ),
+        {
+            "vocab_size": 333,
+            "hidden_size": 30,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 2,
+            "intermediate_size": 111,
+            "max_position_embeddings": 77,
+            "norm_eps": 0.5,
+            "norm_bias": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "hidden_activation": "relu",
+            "local_attention": 9,
+            "global_attn_every_n_layers": 1,
+            "layer_types": (modernbert.LOCAL, modernbert.GLOBAL),
+            "global_rope_theta": 100.0,
+            "local_rope_theta": 7.0,
+        },
+        draw_modernbert,
+        ("ModernBertForMaskedLM",),
+        {"tiny-modernbert": {"num_hidden_layers": 3, "norm_bias": True}},
     ),
     "distilbert": Case(
         distilbert.Config(

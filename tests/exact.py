@@ -94,7 +94,8 @@ def largest_scores(stages: Mapping[str, Float32], config: Any) -> dict[str, floa
     names = TEXTBOOKS[architecture.name].NAMES
     for i in range(architecture.spec(config).num_hidden_layers):
         own = names.layer.format(i) + names.probs.removesuffix("probs")
-        score = float(np.abs(stages[own + "scores"]).max())
+        reached = stages[own + "probs"] > 0  # what a token does not attend to rounds nothing
+        score = float(np.abs(stages[own + "scores"][reached]).max())
         scores |= {own + "probs": score, own + "context": score}
     return scores
 

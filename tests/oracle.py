@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tiny
 import torch
 import transformers
+from transformers.models.modernbert.modeling_modernbert import apply_rotary_pos_emb
 
 Float32 = npt.NDArray[np.float32]
 Stage = tuple[str, torch.Tensor]
@@ -19,6 +20,8 @@ Stage = tuple[str, torch.Tensor]
 # does not compute.
 CLASSES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bert": ("BertConfig", "BertModel", {"add_pooling_layer": False}),
+    "bloom": ("BloomConfig", "BloomModel", {}),
+    "modernbert": ("ModernBertConfig", "ModernBertModel", {}),
     "distilbert": ("DistilBertConfig", "DistilBertModel", {}),
     "mpnet": ("MPNetConfig", "MPNetModel", {"add_pooling_layer": False}),
     "t5": ("T5Config", "T5EncoderModel", {}),
@@ -31,8 +34,12 @@ BESIDE = ("pooler.", "decoder.", "lm_head.")
 
 def make_config(config: Any) -> Any:
     """transformers' config with the values of one of ours."""
-    kind = CLASSES[tiny.architecture(config).name][0]
-    return getattr(transformers, kind)(**vars(config), attn_implementation="eager")
+    name = tiny.architecture(config).name
+    kind = CLASSES[name][0]
+    fields = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+    if name == "modernbert":  # must be in the vocabulary, and changes nothing
+        fields["pad_token_id"] = 0
+    return getattr(transformers, kind)(**fields, attn_implementation="eager")
 
 
 def build(config: Any, tensors: Mapping[str, Float32]) -> Any:
@@ -244,6 +251,70 @@ def t5(seen: Seen) -> Iterator[Stage]:
     yield "encoder.final_layer_norm", seen.out("encoder.final_layer_norm")
 
 
+def modernbert(seen: Seen) -> Iterator[Stage]:
+    """ModernBertModel."""
+    yield "embeddings.tok_embeddings", seen.out("embeddings.tok_embeddings")
+    yield "embeddings.norm", seen.out("embeddings.norm")
+    config, places = seen.config, torch.arange(len(seen.hidden))[None]
+    for i in range(config.num_hidden_layers):
+        layer = f"layers.{i}."
+        if i > 0:
+            yield layer + "attn_norm", seen.out(layer + "attn_norm")
+        parts = dict(zip(("query", "key", "value"), seen.out(layer + "attn.Wqkv").chunk(3, -1), strict=True))
+        for name, part in parts.items():
+            yield f"{layer}attn.{name}", part
+        cos, sin = seen.model.rotary_emb(seen.hidden, places, config.layer_types[i])
+        split = [seen.heads(parts[name], config.num_attention_heads)[None] for name in ("query", "key")]
+        turned = apply_rotary_pos_emb(*split, cos, sin)
+        query, key = (part[0].transpose(0, 1).reshape(len(seen.hidden), -1) for part in turned)
+        yield layer + "attn.turned_query", query
+        yield layer + "attn.turned_key", key
+        yield layer + "attn.scores", seen.scores(query, key, config.num_attention_heads)
+        yield layer + "attn.probs", seen.part(layer + "attn", 1)
+        yield layer + "attn.context", seen.into(layer + "attn.Wo")
+        yield layer + "attn.Wo", seen.out(layer + "attn.Wo")
+        yield layer + "attn_sum", seen.into(layer + "mlp_norm")
+        yield layer + "mlp_norm", seen.out(layer + "mlp_norm")
+        activated, gate = seen.out(layer + "mlp.Wi").chunk(2, -1)
+        yield layer + "mlp.input", activated
+        yield layer + "mlp.act", seen.out(layer + "mlp.act")
+        yield layer + "mlp.gate", gate
+        yield layer + "mlp.product", seen.into(layer + "mlp.Wo")
+        yield layer + "mlp.Wo", seen.out(layer + "mlp.Wo")
+        last = i + 1 == config.num_hidden_layers
+        yield layer + "mlp_sum", seen.into("final_norm" if last else f"layers.{i + 1}.attn_norm")
+    yield "final_norm", seen.out("final_norm")
+
+
+def bloom(seen: Seen) -> Iterator[Stage]:
+    """BloomModel."""
+    yield "word_embeddings", seen.out("word_embeddings")
+    yield "word_embeddings_layernorm", seen.out("word_embeddings_layernorm")
+    heads, places = seen.config.n_head, torch.arange(len(seen.hidden))
+    ones = torch.ones(1, len(places))
+    # Of the last token's row, which adds to a whole row what softmax does not see.
+    alibi = seen.model.build_alibi_tensor(ones, heads, torch.float32)  # (H, 1, T)
+    bias = alibi - alibi.transpose(1, 2)  # (H, T, T)
+    for i in range(seen.config.n_layer):
+        layer = f"h.{i}."
+        yield layer + "input_layernorm", seen.out(layer + "input_layernorm")
+        name = layer + "self_attention."
+        fused = seen.out(name + "query_key_value").view(len(places), heads, 3, -1)
+        parts = [fused[:, :, part].reshape(len(places), -1) for part in range(3)]
+        for kind, part in zip(("query", "key", "value"), parts, strict=True):
+            yield name + kind, part
+        yield name + "scores", seen.scores(parts[0], parts[1], heads, bias)
+        yield name + "probs", seen.part(name[:-1], 1)
+        yield name + "context", seen.into(name + "dense")
+        yield name + "dense", seen.out(name + "dense")
+        yield layer + "attention_sum", seen.into(layer + "post_attention_layernorm")
+        for kind in ("post_attention_layernorm", "mlp.dense_h_to_4h", "mlp.gelu_impl", "mlp.dense_4h_to_h"):
+            yield layer + kind, seen.out(layer + kind)
+        last = i + 1 == seen.config.n_layer
+        yield layer + "mlp_sum", seen.into("ln_f" if last else f"h.{i + 1}.input_layernorm")
+    yield "ln_f", seen.out("ln_f")
+
+
 def residual(seen: Seen, linear: str, norm: str) -> Iterator[Stage]:
     """A linear layer, its sum with the residual, and the LayerNorm of that, in the module ``norm``."""
     yield linear, seen.out(linear)
@@ -260,7 +331,9 @@ def feed_forward(seen: Seen, layer: str) -> Iterator[Stage]:
 
 STAGES = {
     "bert": bert,
+    "bloom": bloom,
     "distilbert": distilbert,
+    "modernbert": modernbert,
     "mpnet": mpnet,
     "roberta": bert,
     "t5": t5,

@@ -238,13 +238,18 @@ def find_architecture(path: Path, config_json: dict[str, Any]) -> Architecture:
     names = [field.name for field in dataclasses.fields(architecture.config)]
     known = (*names, *architecture.harmless, *architecture.aliases, *architecture.derived)
     accepted = {architecture.activation: tuple(architecture.activations), **architecture.accepted}
-    check_keys(path, "config.json", config_json, read=known, accepted=accepted)
+    try:
+        stated = architecture.fields_of(config_json)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    check_keys(path, "config.json", stated, read=known, accepted=accepted)
     return architecture
 
 
 def read_encoder(path: Path, config_json: dict[str, Any], architecture: Architecture) -> Any:
     """Take the architecture's own fields from ``config.json`` and check each of them."""
-    stated = {architecture.aliases.get(key, key): value for key, value in config_json.items()}
+    fields = architecture.fields_of(config_json)
+    stated = {architecture.aliases.get(key, key): value for key, value in fields.items()}
     values: dict[str, Any] = {}
     for field in dataclasses.fields(architecture.config):
         if field.name not in stated:
@@ -258,6 +263,8 @@ def read_encoder(path: Path, config_json: dict[str, Any], architecture: Architec
             raise ConfigError(
                 f"{path}: {field.name} must be a number that is not negative and fits float32, not {value!r}"
             )
+        if field.type == "bool" and not isinstance(value, bool):
+            raise ConfigError(f"{path}: {field.name} must be true or false, not {value!r}")
         if field.name == architecture.activation:
             value = architecture.activations[value]
         values[field.name] = value

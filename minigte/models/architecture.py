@@ -83,8 +83,10 @@ class Architecture:
     layer_parameters: tuple[Parameter, ...]
     layer: str  # what stands in front of a layer's names; {} is its number
     tokenizer_class: str  # transformers' tokenizer, where the model's files name no other
-    head: Head  # transformers' head for the classification of sequences
-    activation: str = "hidden_act"  # the field of Config that names the activation
+    head: Head | None = None  # transformers' head for the classification of sequences, where it is computed
+    # What config.json says, with keys that are no fields turned into fields; ValueError where that cannot be.
+    fields_of: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    activation: str = "hidden_act"  # the field of Config that names the activation; "" where it is fixed
     # What config.json may say there -> what Config keeps.
     activations: Mapping[str, str] = field(default_factory=lambda: HIDDEN_ACTS)
     # Keys of config.json that are no fields: the values at which they ask for what is computed here; those

@@ -25,6 +25,20 @@ def bucket(distances: Ids, num_buckets: int, max_distance: int) -> Ids:
     return np.where(distances > 0, half, 0) + np.where(far < exact, far, logarithmic)
 
 
+def slopes(num_heads: int) -> tuple[float, ...]:
+    """What each head adds to a score for every step that a token stands further behind: ALiBi's slopes.
+
+    For H = 2ⁿ heads 2^(-8/H), 2^(-16/H), ..., 2^(-8); for another H those of the next smaller 2ⁿ, then every
+    second one of the next larger. Press et al. 2022, "Train Short, Test Long: Attention with Linear Biases
+    Enables Input Length Extrapolation", section 3; rounded to float32 where PyTorch rounds.
+    """
+    below = 1 << (num_heads.bit_length() - 1)
+    powers = [(below, k) for k in range(1, below + 1)] + [(2 * below, k) for k in range(1, 2 * below, 2)]
+    return tuple(
+        float(np.float32(float(np.float32(2 ** (-8 / heads))) ** k)) for heads, k in powers[:num_heads]
+    )
+
+
 def inverse_frequencies(base: float, size: int) -> Float32:
     """How far each of ``size`` / 2 pairs turns from one token to the next, in radians: (size / 2,).
 

@@ -7,7 +7,7 @@ NumPy.
 
 from typing import Protocol
 
-from minigte.reference import bert, distilbert, mpnet, roberta, t5
+from minigte.reference import bert, bloom, distilbert, modernbert, mpnet, roberta, t5
 from minigte.reference.observe import Forward, Names
 
 
@@ -20,7 +20,9 @@ class Textbook(Protocol):
 
 TEXTBOOKS: dict[str, Textbook] = {  # by the architecture's name
     "bert": bert,
+    "bloom": bloom,
     "distilbert": distilbert,
+    "modernbert": modernbert,
     "mpnet": mpnet,
     "roberta": roberta,
     "t5": t5,

@@ -8,7 +8,7 @@ and returned, so that a caller who loops over layers allocates once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -107,6 +107,41 @@ def attention_scores(query: Float32, key: Float32, scale: float, bias: Float32 =
 def distance_bias(buckets: Ids, table: Float32) -> Float32:
     """What each head adds to two tokens' score, by the bucket of their distance: (T, T) -> (H, T, T)."""
     return np.ascontiguousarray(table[buckets].transpose(2, 0, 1))
+
+
+def linear_bias(distances: Ids, slopes: Sequence[float]) -> Float32:
+    """What each head adds to two tokens' score, its slope times their distance: (T, T) -> (H, T, T).
+
+    Press et al. 2022, "Train Short, Test Long: Attention with Linear Biases Enables Input Length
+    Extrapolation", section 3: a token further behind, j - i < 0, counts less.
+    """
+    return np.multiply.outer(np.array(slopes, np.float32), distances.astype(np.float32))
+
+
+def reach(distances: Ids, before: int, after: int) -> Float32:
+    """0 for tokens from ``before`` in front to ``after`` behind, -inf for others: (T, T) -> (T, T).
+
+    Added to the scores it makes the probabilities of these others exactly 0.
+    """
+    within = (-before <= distances) & (distances <= after)
+    return np.where(within, np.float32(0), np.float32(-np.inf))
+
+
+def angles(position_ids: Ids, inverse_frequencies: Float32) -> Float32:
+    """By which angle each pair of a token's query and key is turned: (N,), (K / 2,) -> (N, K / 2)."""
+    return np.multiply.outer(position_ids.astype(np.float32), inverse_frequencies)
+
+
+def rotate(rows: Float32, angles: Float32, num_heads: int) -> Float32:
+    """Turn every head's pairs, its i-th and (K / 2 + i)-th component: (N, H * K), (N, K / 2) -> (N, H * K).
+
+    The product of a query and a key that are turned so depends on the distance of their tokens alone.
+    Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", equation 34.
+    """
+    left, right = np.moveaxis(rows.reshape(len(rows), num_heads, 2, -1), 2, 0)  # (N, H, K / 2)
+    cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]  # (N, 1, K / 2)
+    turned = np.stack([left * cosine - right * sine, right * cosine + left * sine], axis=2)
+    return turned.reshape(rows.shape)
 
 
 def erf(x: Float32) -> Float32:
