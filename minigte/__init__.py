@@ -1,4 +1,4 @@
-"""Text embeddings with gte-small and its family of BERT models, in NumPy and Numba.
+"""Text embeddings with gte-small and other encoders, in NumPy and Numba.
 
 >>> from minigte import Embedder
 >>> embedder = Embedder("thenlper/gte-small")

@@ -81,7 +81,7 @@ class Call:
 
 
 class Embedder:
-    """A text embedding model of the BERT family; any number of threads may use one at once.
+    """A text embedding model; any number of threads may use one at once.
 
     As in sentence-transformers, ``prompts``, ``default_prompt_name``, ``max_seq_length``, ``truncate_dim``
     and ``similarity_fn_name`` can be assigned; a call uses what it finds when it begins. Nothing else can.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
 import pytest
 from places import ROOT
+
+from minigte.models import ARCHITECTURES
 
 PACKAGE = ROOT / "minigte"
 
@@ -96,3 +99,29 @@ def test_the_table_allows_nothing_that_is_not_used() -> None:
 def test_the_reference_imports_numpy_alone(path: Path) -> None:
     known = sys.stdlib_module_names | {"__future__", "minigte", "numpy"}
     assert {name.partition(".")[0] for name in imported(path)} <= known
+
+
+def names_an_architecture(text: str) -> list[str]:
+    """The architectures that a text names; names of files and classes that have one in them do not count."""
+    known = "|".join(sorted({name for names in ARCHITECTURES for name in (names, names.replace("-", ""))}))
+    return re.findall(rf"(?<![A-Za-z_])(?:{known})(?![A-Za-z_])", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".html", ".md")),
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_only_two_rooms_name_an_architecture(path: Path) -> None:
+    if room(path) not in ("models", "reference"):
+        assert names_an_architecture(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_engine_has_no_architecture_in_any_name() -> None:
+    for path in (PACKAGE / "engine").rglob("*.py"):
+        assert not re.search("bert|mpnet|t5|bloom", path.read_text(encoding="utf-8"), re.IGNORECASE), path
+
+
+def test_what_counts_as_a_name() -> None:
+    assert names_an_architecture("a BERT, 'xlm-roberta' and reference/t5.py") == ["BERT", "xlm-roberta", "t5"]
+    assert names_an_architecture("sentence_bert_config.json BertTokenizer 0_BERT") == []

@@ -223,6 +223,23 @@ def write_tokenizer(folder: Path, *, lowercase: bool = True, model_max_length: i
     )
 
 
+def write_byte_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of bytes that adds no special tokens, as BLOOM's."""
+    vocabulary = {letter: i for i, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocabulary, []))
+    pattern = tokenizers.Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokens = {"tokenizer_class": "BloomTokenizerFast", "pad_token": "!", "unk_token": "?"}
+    write_json(folder / "tokenizer_config.json", tokens)
+
+
 def write_sentence_transformers(
     folder: Path,
     *,

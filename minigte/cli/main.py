@@ -41,7 +41,7 @@ from minigte.errors import MinigteError, TruncationWarning
 )
 @click.version_option(minigte.version.__version__, message="%(prog)s %(version)s")
 def cli() -> None:
-    """Text embeddings with gte-small and its family of BERT models, on the CPU."""
+    """Text embeddings with gte-small and other encoders, on the CPU."""
 
 
 for command in (embed, similarity, search, rerank, explain, serve, download, pack, warmup, info):

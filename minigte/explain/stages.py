@@ -17,13 +17,13 @@ class Stage:
     """One intermediate result, and the statement of the source that made it."""
 
     array: Float32
-    file: str  # relative to the package's folder, such as "reference/bert.py"
+    file: str  # relative to the package's folder, such as "reference/ops.py"
     line: int  # counted from 1
     source: str  # the statement itself; "" where the package is installed without its sources
 
     @property
     def where(self) -> str:
-        """File and line, such as "reference/bert.py:93"."""
+        """File and line, such as "reference/ops.py:93"."""
         return f"{self.file}:{self.line}"
 
 

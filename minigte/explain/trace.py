@@ -38,9 +38,10 @@ class Text:
 class Trace(Stages):
     """Every intermediate of one text's forward pass, by the name of the module that makes it.
 
-    The names are those of the modules of Hugging Face's ``BertModel``; what no module makes is called
-    ``scores`` (before softmax), ``probs``, ``context`` and ``sum`` (before a LayerNorm). With T tokens,
-    D hidden_size, H heads, F intermediate_size, and L layers, all float32:
+    The names are those of the modules of transformers' model, which the file of its architecture in
+    ``reference/`` lists, with the names of what no module makes. Everywhere the probabilities are ``probs``
+    and the scores before softmax ``scores``, (H, T, T) with T tokens and H heads. So it is in gte-small, with
+    D hidden_size, F intermediate_size, and L layers, all float32:
 
     ``embeddings.``: ``word_embeddings``, ``position_embeddings``, ``token_type_embeddings``, their ``sum``,
     ``LayerNorm``; (T, D) each.

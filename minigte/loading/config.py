@@ -31,9 +31,14 @@ from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 FLOAT32_MAX = 3.4028234663852886e38
 
 # What the Transformer module was saved with; the first file that says anything counts.
-SENTENCE_BERT_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+SENTENCE_BERT_FILES = (
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
 )
 
 # Keys of these files that change what other files say -> where to say it instead.
@@ -48,6 +53,9 @@ ELSEWHERE = {
 # sentence-transformers' modules: those that minigte computes, and those that change nothing when a model is
 # used.
 KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+
+# The pooling modes that do not count a text's tokens from the first of the batch's longest text.
+PADDED_ALIKE = frozenset({"lasttoken", "max", "mean", "mean_sqrt_len_tokens"})
 
 # The keys of 1_Pooling/config.json before sentence-transformers 5.2, each true or false, in the order
 # in which several are put side by side.
@@ -152,6 +160,9 @@ def read_config(folder: Path) -> ModelConfig:
 
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
     tokenizer = read_tokenizer_config(transformer, tokenizer_class, chat_template=has_modules)
+    counted = any(row.field == "position_embeddings" for row in architecture.parameters)
+    if not counted and PADDED_ALIKE.issuperset(fields.get("pooling_modes", ("mean",))):
+        tokenizer = dataclasses.replace(tokenizer, any_padding_side=True)
     lengths = read_sentence_bert(transformer, fields) if has_modules else {}
     # The first that is stated counts, but never more than there are positions.
     limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)

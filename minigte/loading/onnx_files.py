@@ -1,4 +1,4 @@
-"""The weights inside an ONNX export of a BERT model, under the names its checkpoint gave them.
+"""The weights inside an ONNX export of a model, under the names its checkpoint gave them.
 
 PyTorch's exporter keeps the names of biases, norms and embeddings, but folds each linear weight's
 transposition and calls the result ``onnx::MatMul_1525`` or the like. The node that uses it still

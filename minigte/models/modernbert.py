@@ -95,10 +95,8 @@ def fields_of(config_json: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(kinds, list):
             raise ValueError(f"layer_types must be a list, not {kinds!r}")
         every = settings.get("global_attn_every_n_layers", Config.global_attn_every_n_layers)
-        if type(every) is int and every > 0:
-            periodic = [LOCAL if layer % every else GLOBAL for layer in range(len(kinds))]
-        else:  # is refused later
-            periodic = []
+        is_whole = len(kinds) == settings.get("num_hidden_layers") and type(every) is int and every > 0
+        periodic = [LOCAL if layer % every else GLOBAL for layer in range(len(kinds))] if is_whole else None
         settings["layer_types"] = None if kinds == periodic else tuple(kinds)
     parameters = settings.pop("rope_parameters", None)
     if not isinstance(parameters, dict | None):

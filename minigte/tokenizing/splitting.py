@@ -1,6 +1,6 @@
 """How a long text is cut into pieces that have its tokens.
 
-BERT's tokenizer splits a text into words before it looks at any of them: at whitespace, and around each
+A tokenizer of words splits a text before it looks at any of them: at whitespace, and around each
 punctuation mark. So a text may be cut on either side of such a character, as long as that cuts no special
 token in two, and the pieces' tokens in a row are the text's. The ``input_ids`` of 100 MB then need only the
 first piece or two, and to count its tokens takes no more memory than a few pieces do.
@@ -21,7 +21,7 @@ SPECIAL = re.compile(rf"[{re.escape(string.punctuation)}]\S*")  # begins with a 
 
 
 class Splitter:
-    """Cuts texts for one tokenizer; those of a tokenizer that does not work as BERT's stay whole."""
+    """Cuts texts for one tokenizer; those of a tokenizer that is not one of words stay whole."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         """Look whether the tokenizer is one of words; its normalizer is still that of the file."""

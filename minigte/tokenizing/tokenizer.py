@@ -73,10 +73,6 @@ class Tokenizer:
                 f"id is {largest}, the vocabulary has {vocab_size} rows"
             )
         self.num_special_tokens = self.tokenizer.num_special_tokens_to_add(False)
-        if self.num_special_tokens == 0:
-            raise TokenizerError(
-                f"{self.path} adds no special tokens, so an empty text would have no tokens at all"
-            )
         if max_seq_length <= self.num_special_tokens:
             raise TokenizerError(
                 f"max_seq_length {max_seq_length} is too short: {self.path} adds {self.num_special_tokens} "
@@ -123,6 +119,11 @@ class Tokenizer:
                 raise InputTooLongError(
                     f"sentences[{start + i}] has {num_tokens} tokens, the model reads "
                     f"{self.max_seq_length}: split the text, or choose 'ignore' as truncation"
+                )
+            if not encoding.ids and self.num_special_tokens == 0:
+                raise InputError(
+                    f"sentences[{start + i}] has no tokens, and this model adds none: leave it out, or "
+                    "put a text in its place"
                 )
             tokenized.append(Tokenized(self._checked(encoding.ids), bool(encoding.overflowing)))
         return tokenized

@@ -40,6 +40,7 @@ class TokenizerConfig:
     model_max_length: float | None = None  # tokens; a tokenizer without a limit of its own says 10**30
     truncation_side: str | None = None  # which end of a long text is cut off, "right" or "left"
     padding_side: str | None = None
+    any_padding_side: bool = False  # whether a vector is the same on whichever side texts are padded
     model_input_names: tuple[str, ...] | None = None  # what the model is given
     special_tokens: Mapping[str, Token | None] = dataclasses.field(default_factory=dict)  # name -> token
     extra_special_tokens: tuple[Token, ...] | None = None

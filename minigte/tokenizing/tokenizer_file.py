@@ -1,8 +1,8 @@
 """A model's tokenizer, built by the ``tokenizers`` library as transformers 5 builds it.
 
-Of ``tokenizer.json`` transformers' BertTokenizer takes the vocabulary alone: how text is normalized and
-split, and which special tokens stand around it, ``tokenizer_config.json`` says. The whole file counts for a
-tokenizer_class that is of no model.
+Of ``tokenizer.json`` the tokenizer of a model, such as BertTokenizer, takes the vocabulary alone: how text is
+normalized and split, and which special tokens stand around it, ``tokenizer_config.json`` says. The whole file
+counts for a tokenizer_class that is of no model.
 
 The file is a program: it may hold regular expressions, and steps that lengthen the text or repeat it, one
 after the other. Those of the models we know are harmless; others could take hours, or all memory, over a
@@ -28,11 +28,12 @@ from minigte.tokenizing.tokenizer_config import SPECIAL_TOKENS, WORD_PIECE_CLASS
 
 FILE_LIMIT = 256 << 20  # bytes; the largest vocabularies in use take 40 MB
 GROWTH_LIMIT = 1000  # how many times longer normalizers may make a text, all together
-WORD_LIMIT = 1000  # characters; WordPiece takes cubic time over a word, and BERT gives up at 100
+WORD_LIMIT = 1000  # characters; WordPiece takes cubic time over a word, and models give up at 100
 # The other steps that lengthen a text, and how many times at most, over all of Unicode.
 GROWTH = {"BertNormalizer": 6, "ByteLevel": 2, "Lowercase": 2, "NFC": 3, "NFD": 3, "NFKC": 11, "NFKD": 11}
 # Runs of blanks, in the normalizers of SentencePiece models that transformers has converted.
-REGULAR_EXPRESSIONS = (" {2,}", " +", r"\s+")
+# And what the tokenizer of BigScience cuts texts into.
+REGULAR_EXPRESSIONS = (" {2,}", " +", r"\s+", r" ?[^(\s|[.,!?…。，、।۔،])]+")
 
 Tokens = dict[str, Token | None]  # by name, as in TokenizerConfig.special_tokens
 
@@ -80,7 +81,7 @@ def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
         stated or (side or {}).get("direction", "right")
         for stated, side in zip((config.truncation_side, config.padding_side), sides, strict=True)
     )
-    if padding_side == "left":
+    if padding_side == "left" and not config.any_padding_side:
         raise TokenizerError(
             f"{path}: padding_side left would count the places of a text's tokens from its padding on, so "
             f"that "
@@ -91,7 +92,7 @@ def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
 
 
 def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
-    """transformers' BertTokenizer: BERT's way, the file's vocabulary (models/bert/tokenization_bert.py)."""
+    """transformers' BertTokenizer: its own way, the file's vocabulary."""
     defaults = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     special_tokens: Tokens = {**defaults, **config.special_tokens}
     cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("cls", "sep"))
@@ -108,7 +109,7 @@ def _word_piece(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfi
 def _word_piece_between_s(
     path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig
 ) -> tokenizers.Tokenizer:
-    """transformers' MPNetTokenizer (models/mpnet/tokenization_mpnet.py)."""
+    """transformers' MPNetTokenizer."""
     special_tokens: Tokens = {**S_TOKENS, "unk_token": "[UNK]", **config.special_tokens}
     for name, token in special_tokens.items():
         if isinstance(token, str) and name in SPECIAL_TOKENS:
@@ -125,7 +126,7 @@ def _word_piece_between_s(
 def _words(
     path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig, special_tokens: Tokens
 ) -> tokenizers.Tokenizer:
-    """WordPiece over words as BERT splits them, without special tokens."""
+    """WordPiece over words, without special tokens."""
     _check_model(path, stored, config, models.WordPiece)
     tokenizer = tokenizers.Tokenizer(stored.model)  # shares the vocabulary, which is what takes the time
     tokenizer.model.unk_token = _required(path, special_tokens, "unk_token")
@@ -142,7 +143,7 @@ def _words(
 
 
 def _bytes(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
-    """transformers' RobertaTokenizer, BPE over bytes (models/roberta/tokenization_roberta.py)."""
+    """transformers' RobertaTokenizer, BPE over bytes."""
     _check_model(path, stored, config, models.BPE)
     special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
     cls, sep = (_required(path, special_tokens, f"{name}_token") for name in ("cls", "sep"))
@@ -162,7 +163,7 @@ def _bytes(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) ->
 def _unigram_to_eos(
     path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig
 ) -> tokenizers.Tokenizer:
-    """transformers' T5Tokenizer (models/t5/tokenization_t5.py)."""
+    """transformers' T5Tokenizer."""
     special_tokens: Tokens = {name: S_TOKENS[name] for name in ("eos_token", "unk_token", "pad_token")}
     special_tokens |= config.special_tokens
     eos = _required(path, special_tokens, "eos_token")
@@ -199,7 +200,7 @@ def _pieces(
 
 
 def _unigram(path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig) -> tokenizers.Tokenizer:
-    """transformers' XLMRobertaTokenizer (models/xlm_roberta/tokenization_xlm_roberta.py)."""
+    """transformers' XLMRobertaTokenizer."""
     special_tokens: Tokens = {**S_TOKENS, **config.special_tokens}
     bos, eos = (_required(path, special_tokens, f"{name}_token") for name in ("bos", "eos"))
     prepend_scheme = "never" if config.add_prefix_space is False else "always"
@@ -239,6 +240,7 @@ TOKENIZER_CLASSES: Mapping[
 ] = {
     **dict.fromkeys(WORD_PIECE_CLASSES, _word_piece),
     "MPNetTokenizer": _word_piece_between_s,
+    "BloomTokenizer": _as_stored,
     "PreTrainedTokenizer": _as_stored,
     "TokenizersBackend": _as_stored,
     "RobertaTokenizer": _bytes,

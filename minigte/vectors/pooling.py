@@ -90,7 +90,7 @@ POOLING_MODES = {
 def pool(hidden: Float32, offsets: Int64, modes: tuple[str, ...]) -> Float32:
     """Pool each text by every mode, side by side: (N, D), (B + 1,) -> (B, D * len(modes)).
 
-    Every text has at least one token: tokenizers without special tokens are refused when loaded.
+    Every text has at least one token: a text without any is refused when it is tokenized.
     """
     pooled = [POOLING_MODES[mode].vectors(hidden, offsets) for mode in modes]
     return pooled[0] if len(pooled) == 1 else np.concatenate(pooled, axis=1)

@@ -91,7 +91,8 @@ def test_each_array_knows_the_statement_that_made_it(trace: Trace) -> None:
     for name in trace:
         stage = trace.stage(name)
         lines = (ROOT / "minigte" / stage.file).read_text(encoding="utf-8").splitlines()
-        assert stage.file == ("embedder.py" if name in ("pooled", "normalized") else "reference/bert.py")
+        files = {"pooled": "embedder.py", "normalized": "vectors/head.py"}
+        assert stage.file == files.get(name, "reference/bert.py")
         assert stage.source.startswith(ends[name]), name
         shown = stage.source.splitlines()
         assert [line.strip() for line in lines[stage.line - 1 : stage.line - 1 + len(shown)]] == [

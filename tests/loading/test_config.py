@@ -82,7 +82,7 @@ def test_the_smallest_length_counts(folder, sentence_bert, model_max_length, exp
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("model_type", "xlnet", "unknown model_type 'xlnet' .known: bert, distilbert, mpnet"),
+        ("model_type", "xlnet", "unknown model_type 'xlnet' .known: bert, .*mpnet"),
         ("model_type", ..., "unknown model_type None"),
         ("model_type", ["bert"], "unknown model_type"),
         ("hidden_act", "mish", r"does not implement hidden_act 'mish' \(known: gelu, "),

@@ -9,7 +9,9 @@ import exact
 import pytest
 import tiny
 import torch
-from sentence_transformers import SentenceTransformer, models
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import Dropout
 
 from minigte import Embedder
 from minigte.vectors.head import ACTIVATION_FUNCTIONS
@@ -47,18 +49,16 @@ def test_every_activation(name: str) -> None:
 def test_one_between_pooling_and_norm(tmp_path: Path, bias: bool) -> None:
     """As in sentence-t5 and gtr-t5, where it has neither bias nor activation."""
     torch.manual_seed(1)
-    dense = models.Dense(
-        20, 13, bias=bias, activation_function=torch.nn.Identity() if not bias else torch.nn.Tanh()
-    )
-    assert_equal(*saved(tmp_path, dense, models.Normalize()))
+    dense = Dense(20, 13, bias=bias, activation_function=torch.nn.Identity() if not bias else torch.nn.Tanh())
+    assert_equal(*saved(tmp_path, dense, Normalize()))
 
 
 def test_several_in_a_row(tmp_path: Path) -> None:
     torch.manual_seed(2)
     head = [
-        models.Normalize(),
-        models.Dense(20, 50, activation_function=torch.nn.GELU()),
-        models.Dropout(0.3),
-        models.Dense(50, 9, bias=False, activation_function=None),
+        Normalize(),
+        Dense(20, 50, activation_function=torch.nn.GELU()),
+        Dropout(0.3),
+        Dense(50, 9, bias=False, activation_function=None),
     ]
     assert_equal(*saved(tmp_path, *head))

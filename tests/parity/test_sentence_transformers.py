@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import architectures
 import exact
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from sentence_transformers.util import quantize_embeddings
 
 import minigte
 from minigte import AssumptionWarning, Embedder
+from minigte.models import bloom
 from minigte.vectors.pooling import POOLING_MODES
 from minigte.vectors.quantization import PRECISIONS
 from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
@@ -75,6 +77,24 @@ def test_pooling(tmp_path: Path, modes: tuple[str, ...], form: str, normalize: b
     embedder = Embedder(folder)
     assert embedder.config.assumed in ((), ("max_seq_length 32",))
     assert_close(embedder.encode(TEXTS, truncation="ignore"), model.encode(TEXTS))
+
+
+@pytest.mark.parametrize("name", architectures.CASES)
+def test_every_architecture(tmp_path: Path, name: str) -> None:
+    folder = tiny.write_model(tmp_path, architectures.CASES[name].config, seed=5)
+    if name == "modernbert":  # transformers wants the padding token in the vocabulary
+        content = json.loads((folder / "config.json").read_text())
+        tiny.write_json(folder / "config.json", {**content, "pad_token_id": 0})
+    embedder = Embedder(folder)
+    assert_close(embedder.encode(TEXTS, truncation="ignore"), load_sentence_transformer(folder).encode(TEXTS))
+
+
+def test_a_tokenizer_that_adds_no_special_tokens(tmp_path: Path) -> None:
+    tiny.write_model(tmp_path, bloom.Config(vocab_size=256, hidden_size=20, n_layer=2, n_head=5), seed=5)
+    tiny.write_byte_tokenizer(tmp_path)
+    folder = tiny.write_sentence_transformers(tmp_path, modes=["weightedmean"], normalize=False)
+    texts = ["the cat [sat] on the mat", "{a dog}", "é, 中! a"]
+    assert_close(Embedder(folder).encode(texts), load_sentence_transformer(folder).encode(texts))
 
 
 def test_a_folder_of_transformers_alone_is_mean_pooled_as_there(tmp_path: Path) -> None:
