@@ -126,7 +126,9 @@ class CrossEncoder:
             do_lower_case=model.do_lower_case,
         )
         require_memory_for(self.source.name, name, model, dtype)
-        weights, self._head = load_with_head(self.source.folder, model, self.config.num_labels)
+        weights, self._head = load_with_head(
+            self.source.folder, model, self.config.head, self.config.num_labels
+        )
         self.backend_name = name
         self.backend = load_backend(name, model, weights, dtype=dtype, threads=threads)
         logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
@@ -236,11 +238,10 @@ class CrossEncoder:
             max_tokens=BATCH_TOKENS,
             token_type_ids=[pair.token_type_ids for pair in tokenized] if self._has_token_types else None,
         )
-        head = self.config.model.architecture.head
         logits = np.empty((len(pairs), self.num_labels), np.float32)
         for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
             with np.errstate(all="ignore"):
-                logits[batch.index] = classify(head, self._head, hidden, batch.offsets)
+                logits[batch.index] = classify(self.config.head, self._head, hidden, batch.offsets)
             progress.embedded(len(batch.index))
         if not np.isfinite(logits).all():
             raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tiny
 
-from minigte.models import bloom, distilbert, modernbert, mpnet, roberta, t5
+from minigte.models import ARCHITECTURES, bloom, distilbert, modernbert, mpnet, roberta, t5
 from minigte.models.spec import HIDDEN_ACTS
 
 Draw = Callable[..., Any]
@@ -305,3 +305,7 @@ def golden_configs() -> dict[str, Any]:
         for case in CASES.values()
         for file, fields in case.golden.items()
     }
+
+
+# Those that score pairs, too.
+WITH_HEAD = {name: case for name, case in CASES.items() if ARCHITECTURES[name].head is not None}

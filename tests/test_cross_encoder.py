@@ -43,7 +43,7 @@ def changed(folder, copy, name, **keys):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "auto"])
-@pytest.mark.parametrize("name", list(architectures.CASES))
+@pytest.mark.parametrize("name", list(architectures.WITH_HEAD))
 def test_golden_scores(tmp_path, name, backend):
     golden = json.loads((FOLDER / "cross-encoders.json").read_text())
     config = architectures.CASES[name].config
@@ -189,6 +189,12 @@ def test_max_length(folder):
 def test_what_is_refused_in_a_folder(folder, tmp_path, name, keys, message):
     with pytest.raises(ConfigError, match=message):
         CrossEncoder(changed(folder, tmp_path, name, **keys), backend="numpy")
+
+
+def test_an_encoder_that_has_no_head_here(tmp_path):
+    folder = tiny.write_model(tmp_path, architectures.CASES["t5"].config, bare=True)
+    with pytest.raises(ConfigError, match="does not score pairs with a t5 encoder"):
+        CrossEncoder(folder, backend="numpy")
 
 
 def test_a_folder_of_an_embedding_model(tmp_path):

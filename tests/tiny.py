@@ -136,9 +136,11 @@ def write_model(
 def head_tensors(config: Any = CONFIG, num_labels: int = 1, seed: int = 0) -> dict[str, Float32]:
     """Every array of a cross-encoder's head, by its name in a checkpoint, filled from the seed."""
     rng = np.random.default_rng([seed, 1])
+    head = architecture(config).head
+    assert head is not None
     return {
         tensor.name: (2 * rng.random(tensor.shape, np.float32) - 1)
-        for tensor in architecture(config).head_tensors(config, num_labels)
+        for tensor in head.tensors(config, num_labels)
     }
 
 

@@ -88,7 +88,7 @@ def make_tiny(names: Iterable[str]) -> None:
 def make_cross_encoders() -> None:
     """Write the scores that sentence-transformers gives with a tiny cross-encoder of each architecture."""
     scores = {}
-    for name, case in architectures.CASES.items():
+    for name, case in architectures.WITH_HEAD.items():
         with tempfile.TemporaryDirectory() as folder:
             tiny.write_cross_encoder(Path(folder), case.config, num_labels=2)
             longest = tiny.architecture(case.config).spec(case.config).max_tokens

@@ -20,10 +20,13 @@ from minigte.loading.config import (
 )
 from minigte.loading.keys import check_keys
 from minigte.loading.tokenizer_files import read_tokenizer_config
+from minigte.models import ARCHITECTURES
+from minigte.models.architecture import Head
 from minigte.runtime.reading import read_json, read_object
 
 ACTIVATION_FNS = ("Identity", "Sigmoid", "Tanh", "ReLU")  # of torch.nn
 
+WITH_HEAD = ", ".join(name for name, architecture in ARCHITECTURES.items() if architecture.head is not None)
 CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
 
 # What the Transformer module of a cross-encoder was saved with.
@@ -39,6 +42,7 @@ class CrossEncoderConfig:
     """Everything a folder says about turning pairs of texts into scores."""
 
     model: ModelConfig  # the encoder and its tokenizer; pooling and prompts are not used
+    head: Head
     labels: tuple[str, ...]  # their names
     activation_fn: str  # one of ACTIVATION_FNS
 
@@ -72,6 +76,10 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
     path = folder / "config.json"
     config_json = read_transformers_config(folder)
     architecture = find_architecture(path, config_json)
+    if architecture.head is None:
+        raise ConfigError(
+            f"{path}: minigte does not score pairs with a {architecture.name} encoder (known: {WITH_HEAD})"
+        )
     encoder = read_encoder(path, config_json, architecture)
     spec = architecture.spec(encoder)
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
@@ -96,7 +104,9 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
         own = config_json.get("sentence_transformers")
         stated = own.get("activation_fn") if isinstance(own, dict) else None
         stated = stated or config_json.get("sbert_ce_default_activation_function")
-    return CrossEncoderConfig(model, labels, _activation_fn(settings_path, stated, len(labels)))
+    return CrossEncoderConfig(
+        model, architecture.head, labels, _activation_fn(settings_path, stated, len(labels))
+    )
 
 
 def _check_modules(path: Path, modules: Any) -> None:

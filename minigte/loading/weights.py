@@ -24,7 +24,7 @@ from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.shards import read_shards, shards_of
 from minigte.loading.stored_tensors import StoredTensor
-from minigte.models.architecture import Architecture, Tensor
+from minigte.models.architecture import Architecture, Head, Tensor
 from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
 from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
@@ -47,12 +47,14 @@ def load_weights(folder: Path, config: ModelConfig) -> Weights:
     return _weights(config, lambda tensor: tensor.take(read(tensor.name)))
 
 
-def load_with_head(folder: Path, config: ModelConfig, num_labels: int) -> tuple[Weights, HeadWeights]:
+def load_with_head(
+    folder: Path, config: ModelConfig, head: Head, num_labels: int
+) -> tuple[Weights, HeadWeights]:
     """``load_weights``, and the arrays of a head for so many labels."""
-    head = list(config.architecture.head_tensors(config.encoder, num_labels))
-    read = functools.cache(_Checkpoint(folder, config, head).read)
+    tensors = list(head.tensors(config.encoder, num_labels))
+    read = functools.cache(_Checkpoint(folder, config, tensors).read)
     weights = _weights(config, lambda tensor: tensor.take(read(tensor.name)))
-    return weights, HeadWeights(**{tensor.field: read(tensor.name) for tensor in head})
+    return weights, HeadWeights(**{tensor.field: read(tensor.name) for tensor in tensors})
 
 
 def weights_like(config: ModelConfig) -> Weights:

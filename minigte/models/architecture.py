@@ -71,6 +71,12 @@ class Head:
     activation: str  # a key of heads.ACTIVATIONS
     parameters: tuple[Parameter, ...]  # the fields are those of HeadWeights
 
+    def tensors(self, config: Any, num_labels: int) -> Iterator[Tensor]:
+        """Every array of the head of a model of this config."""
+        for row in self.parameters:
+            shape = (num_labels if axis == "num_labels" else getattr(config, axis) for axis in row.shape)
+            yield Tensor(row.field, None, row.name, tuple(shape), None, 1)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -117,12 +123,6 @@ class Architecture:
             for row in self.layer_parameters:
                 if layer >= row.first_layer:
                     yield from self._tensor(row, config, layer, self.layer.format(layer))
-
-    def head_tensors(self, config: Any, num_labels: int) -> Iterator[Tensor]:
-        """Every array of the head of a model of this config."""
-        for row in self.head.parameters:
-            shape = (num_labels if axis == "num_labels" else getattr(config, axis) for axis in row.shape)
-            yield Tensor(row.field, None, row.name, tuple(shape), None, 1)
 
     def counted(self, config: Any) -> Iterator[tuple[Tensor, int]]:
         """Every kind of array of a model of this config, and how many of it there are."""

@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 # The special tokens that have a name, in the order in which transformers adds them.
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-# transformers' classes of tokenizers that work as BERT's.
+# transformers' classes of tokenizers that cut words into pieces, and are one class by several names.
 WORD_PIECE_CLASSES = (
     "BertTokenizer",
     "DistilBertTokenizer",
@@ -52,7 +52,7 @@ class TokenizerConfig:
 
     @property
     def tells_texts_apart(self) -> bool:
-        """Whether the model is given token types, as by transformers' classes of BERT's kind."""
+        """Whether the model is given token types, as by transformers' classes for word pieces."""
         if self.model_input_names is None:
             return self.tokenizer_class in WORD_PIECE_CLASSES
         return "token_type_ids" in self.model_input_names

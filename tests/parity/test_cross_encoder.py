@@ -24,7 +24,7 @@ TEXTS = [
 ]
 PAIRS = [(a, b) for a in TEXTS for b in TEXTS]
 ONE = PAIRS[7]
-NAMES = list(architectures.CASES)
+NAMES = list(architectures.WITH_HEAD)
 
 
 def theirs(folder: Path, **options: Any) -> Any:
