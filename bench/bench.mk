@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-serve bench bench-quick bench-start longrun bench-env bench-course
+.PHONY: bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -23,6 +23,16 @@ bench-quick: bench-env  ## see that every part of the benchmark works (the numbe
 
 bench-start: bench-env  ## measure size, first vector and memory beside peers (some minutes), rewrite the tables
 	$(BENCH_PYTHON) bench/start.py $(BENCH_ARGS)
+
+# Another model in place of gte-small: BENCH_MODEL is its folder. Where that is not there, a BERT of gte-base's size with
+# random weights is made of BENCH_LIKE, which is a folder with gte-small.
+BENCH_MODEL ?= $(BENCH_CACHE)/base-size
+BENCH_LIKE ?= $(wildcard ../shared/models/gte-small)
+BENCH_MODEL_ONNX = $(BENCH_CACHE)/$(notdir $(BENCH_MODEL)).onnx
+bench-model: $(BENCH_VENV)/installed  ## measure BENCH_MODEL beside ONNX Runtime and OpenVINO, in all dtypes
+	mkdir -p bench/results/models
+	$(BENCH_PYTHON) bench/export.py $(BENCH_MODEL) $(BENCH_MODEL_ONNX) --base-size-like $(BENCH_LIKE)
+	$(BENCH_PYTHON) bench/run.py --model $(BENCH_MODEL) --onnx $(BENCH_MODEL_ONNX) --only minigte onnxruntime openvino --out bench/results/models/$(notdir $(BENCH_MODEL))-$(BENCH_DAY).json $(BENCH_ARGS)
 
 bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
 	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json

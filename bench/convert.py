@@ -79,16 +79,20 @@ def openvino_int8(source: Sources, target: Path) -> None:
     tokenizer = texts.load_tokenizer(Path(source.model_dir))
     calibration = texts.load(Path(source.data_dir), Path(source.model_dir)).calibration
 
+    model = openvino.convert_model(source.onnx)
+    names = [node.get_any_name() for node in model.inputs]  # not all models have token types
+
     def inputs(text: str) -> dict[str, np.ndarray]:
         ids = np.array([tokenizer.encode(text).ids], np.int64)
-        return {
+        given = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
             "token_type_ids": np.zeros_like(ids),
         }
+        return {name: given[name] for name in names}
 
     quantized = nncf.quantize(
-        openvino.convert_model(source.onnx),
+        model,
         nncf.Dataset(calibration, inputs),
         subset_size=len(calibration),
         model_type=nncf.ModelType.TRANSFORMER,

@@ -104,7 +104,12 @@ def onnxruntime(graphs: dict[str, str]) -> Callable[[Files, int, str], Encode]:
         kind = graphs[setting]
         path = files.converted[kind] / "model.onnx" if kind else files.onnx
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        return Padded(files.model_dir, lambda feed: session.run(None, feed)[0])
+        names = [node.name for node in session.get_inputs()]  # not all models have token types
+
+        def run(feed: dict[str, Int64]) -> Float32:
+            return session.run(None, {name: feed[name] for name in names})[0]
+
+        return Padded(files.model_dir, run)
 
     return load
 
@@ -119,6 +124,7 @@ def openvino(kind: str, precision: str | None) -> Callable[[Files, int, str], En
         if precision is not None:
             config["INFERENCE_PRECISION_HINT"] = precision
         compiled = ov.Core().compile_model(str(files.converted[kind] / "model.xml"), "CPU", config)
+        names = [node.get_any_name() for node in compiled.inputs]
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
@@ -128,7 +134,7 @@ def openvino(kind: str, precision: str | None) -> Callable[[Files, int, str], En
             request = idle.get()
             try:
                 # a copy, because the request's output is overwritten by whoever takes it next
-                return request.infer(feed, share_inputs=True)[0]
+                return request.infer({name: feed[name] for name in names}, share_inputs=True)[0]
             finally:
                 idle.put(request)
 

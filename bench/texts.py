@@ -70,11 +70,13 @@ class Corpus:
 
 
 def load_tokenizer(model_dir: Path) -> Tokenizer:
-    """The model's own tokenizer, cut at the model's longest input, without padding."""
+    """The model's own tokenizer, cut where sentence-transformers cuts for it, without padding."""
     tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
     config = json.loads((model_dir / "config.json").read_text())
     tokenizer.no_padding()
-    tokenizer.enable_truncation(config["max_position_embeddings"])
+    settings = model_dir / "sentence_bert_config.json"
+    limit = json.loads(settings.read_text()).get("max_seq_length") if settings.exists() else None
+    tokenizer.enable_truncation(limit or config["max_position_embeddings"])
     return tokenizer
 
 
