@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,8 @@ def spark() -> Iterator[Any]:
     sql = pytest.importorskip("pyspark.sql", reason="pyspark is missing: make test-clusters")
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PYSPARK_PYTHON", sys.executable)  # else it is the python3 of PATH
     session = (
         sql.SparkSession.builder.master("local[2,3]")  # three attempts at a task
         .config("spark.ui.enabled", "false")
@@ -131,6 +134,7 @@ def spark() -> Iterator[Any]:
     )
     yield session
     session.stop()
+    patch.undo()
 
 
 @pytest.mark.parametrize("partitions", [1, 5])
