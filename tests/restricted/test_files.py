@@ -132,7 +132,7 @@ def test_zipped(place):
 
 def test_size(place):
     done = place(
-        "pip install --target of the least, and the weights: AWS Lambda allows 250 MB unzipped",
+        "pip install --target without Numba, and the weights: AWS Lambda allows 250 MB unzipped",
         "python -m pip install --quiet --target $TMP/lambda --no-deps . numpy tokenizers safetensors && "
         "cp -rL $MODEL $TMP/lambda/gte-small && du -sm --apparent-size $TMP/lambda && "
         "PYTHONPATH=$TMP/lambda tests/restricted/stranger.sh "
