@@ -27,6 +27,8 @@ RUN_BY = {
     "bench/bits.py": ("tests/test_scripts.py", '"bits": "bits.'),
     "bench/convert.py": ("bench/run.py", "convert.ensure("),  # which is run in short
     "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
+    "bench/export.py": ("tests/parity/test_scripts.py", 'run("bench/export"'),
+    "bench/first.py": ("bench/start.py", '"bench" / "first.py"'),
     "bench/longrun.py": ("tests/test_scripts.py", 'run("bench/longrun"'),
     "bench/ops.py": ("tests/test_scripts.py", 'run("bench/ops"'),
     "bench/report.py": ("tests/test_scripts.py", 'run("bench/report"'),
@@ -34,8 +36,10 @@ RUN_BY = {
     "bench/rungs.py": ("tests/test_scripts.py", '"rungs": f"'),
     "bench/serve/measure.py": ("tests/server/test_load.py", '"bench" / "serve" / "measure.py"'),
     "bench/serve/plain.py": ("tests/parity/test_scripts.py", '"bench" / "serve" / "plain.py"'),
+    "bench/start.py": ("tests/test_scripts.py", 'run("bench/start"'),
     "bench/threads.py": ("tests/test_scripts.py", '"threads": "threads.'),
     "bench/worker.py": ("bench/run.py", '"bench" / "worker.py"'),
+    "tools/fetch_mpnet.py": ("Makefile", "python tools/fetch_mpnet.py"),  # 438 MB, by `make mpnet`
     "tools/fit_polynomials.py": ("tests/test_scripts.py", 'run("tools/fit_polynomials"'),
     "tools/gallery.py": ("Makefile", "docs/bin/python tools/gallery.py"),  # by `make docs`
     "tools/list_messages.py": ("tests/test_messages.py", "listed.tool.messages("),

@@ -85,3 +85,12 @@ def test_the_plain_server_answers(tmp_path: Path) -> None:
             server.terminate()
     want = Embedder(model, backend="numpy").encode(texts)
     np.testing.assert_allclose(rows, want, rtol=0, atol=1e-6)
+
+
+def test_a_model_is_exported(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    target = tmp_path / "model.onnx"
+    run("bench/export", str(tiny.write_model(tmp_path / "model")), str(target))
+    inputs = [one.name for one in onnx.load(target).graph.input]
+    assert inputs == ["input_ids", "attention_mask", "token_type_ids"]
+    onnx.checker.check_model(str(target))
