@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tiny
 
-from minigte import ConfigError, Embedder, InputError, TokenizerError
+from minigte import ConfigError, CrossEncoder, Embedder, InputError, TokenizerError
 from minigte.explain.page import page
 from minigte.loading.config import read_config
 from minigte.loading.weights import load_weights
@@ -152,6 +152,13 @@ def test_shared_embeddings_under_either_name(tmp_path: Path, names: list[str]) -
     for order in (other, dict(reversed(other.items()))):
         tiny.write_safetensors(folder / "model.safetensors", {**order, **arrays, **beside})
         np.testing.assert_array_equal(load_weights(folder, read_config(folder)).word_embeddings, table)
+
+
+@pytest.mark.parametrize("name", ["t5", "bloom"])
+def test_a_cross_encoder_without_a_head_here(tmp_path: Path, name: str) -> None:
+    folder = tiny.write_model(tmp_path, TINY[name], bare=True, architectures=["XForSequenceClassification"])
+    with pytest.raises(ConfigError, match=rf"config\.json: .* of model_type '{name}' \(known: bert"):
+        CrossEncoder(folder)
 
 
 def bloom_folder(folder: Path, **options: Any) -> Path:
