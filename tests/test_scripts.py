@@ -50,6 +50,7 @@ RUN_BY = {
     "tools/run_notebooks.py": ("tests/test_notebooks.py", "run_notebooks.execute("),
     "tools/screenshots.py": ("tests/explain/test_explain_page.py", 'run("tools/screenshots"'),
     "tools/soak.py": ("tests/test_scripts.py", 'run("tools/soak"'),
+    "tools/try_large_model.py": ("tests/test_large_model.py", "script.write_model("),
 }
 
 

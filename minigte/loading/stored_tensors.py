@@ -16,4 +16,5 @@ StoredTensor = tuple[str, tuple[int, ...], Callable[[], npt.NDArray[Any]]]
 
 def widen_bfloat16(upper: npt.NDArray[np.uint16]) -> Float32:
     """float32 of bfloat16, which NumPy does not have: its bits are the upper half of a float32's."""
-    return (upper.astype(np.uint32) << 16).view(np.float32)
+    wide: npt.NDArray[np.uint32] = np.left_shift(upper, 16, dtype=np.uint32)  # a block at a time, of any size
+    return wide.view(np.float32)

@@ -35,6 +35,7 @@ INDEX = "model.safetensors.index.json"
 STATE_DICT = "pytorch_model.bin"
 STATE_DICT_INDEX = "pytorch_model.bin.index.json"
 ONNX = ("model.onnx", "onnx/model.onnx")
+HUGE = 64 << 20  # bytes: malloc keeps none of so much that is freed
 
 
 def load_weights(folder: Path, config: ModelConfig) -> Weights:
@@ -185,9 +186,14 @@ class _Checkpoint:
 
     def read(self, name: str) -> Float32:
         """One of the model's tensors, in float32. Raises CheckpointError."""
-        tensor: Float32 = zeros(self._shapes[name], np.float32)
-        with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
-            tensor[...] = self._tensors[name]()
+        stored = self._tensors[name]()
+        if stored.dtype == np.float32 and stored.nbytes >= HUGE and stored.flags.c_contiguous:
+            tensor: Float32 = stored  # a second copy might find no room
+        else:
+            tensor = zeros(self._shapes[name], np.float32)
+            with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
+                tensor[...] = stored
+            del stored
         if not np.isfinite(tensor).all():
             raise CheckpointError(f"{self._path}: tensor {name} holds NaN or infinity: get the file again")
         return _read_only(tensor)

@@ -1,0 +1,32 @@
+"""The script that tries a large model, on a small one: its shards are read, packed in int8 and embed texts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+from places import ROOT
+
+from minigte import Embedder
+from minigte.loading.weights import count_parameters
+from minigte.models import bloom
+
+
+def test_the_script_writes_a_model_that_loads(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("large", ROOT / "tools" / "try_large_model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    config = bloom.Config(vocab_size=256, hidden_size=64, n_layer=3, n_head=4)
+    count = script.write_model(tmp_path, config)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) == 4
+    embedder = Embedder(tmp_path, dtype="int8")
+    assert embedder.config.encoder == config
+    assert count == embedder.num_parameters == count_parameters(embedder.config)
+    got, want = embedder.encode(script.TEXTS), Embedder(tmp_path, backend="numpy").encode(script.TEXTS)
+    cosine = (got * want).sum(axis=1) / np.linalg.norm(got, axis=1) / np.linalg.norm(want, axis=1)
+    assert cosine.min() > 0.99
