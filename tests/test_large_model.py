@@ -1,4 +1,4 @@
-"""The script that tries a large model, on a small one: its shards are read, packed in int8 and embed texts."""
+"""The script that tries a large model, on a small one: shards are read, packed in int8 and embed texts."""
 
 from __future__ import annotations
 
