@@ -6,8 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import tiny
 
-from minigte import Embedder
+from minigte import CrossEncoder, Embedder
 
 pytest.importorskip("langchain_tests", reason="langchain-tests is missing: make test-integrations")
 
@@ -96,6 +97,15 @@ def test_reranker_with_what_ranks_itself() -> None:
     found = MinigteReranker(model=Longest(), top_n=None).compress_documents(documents, "x")
     assert [document.page_content for document in found] == sorted(TEXTS, key=len, reverse=True)
     assert found[0].metadata["relevance_score"] == len(found[0].page_content)
+
+
+def test_reranker_with_a_cross_encoder(tmp_path: Path) -> None:
+    model = CrossEncoder(tiny.write_cross_encoder(tmp_path))
+    documents = [Document(text) for text in TEXTS]
+    found = MinigteReranker(model=model, top_n=2).compress_documents(documents, "a dog")
+    expected = model.rank("a dog", TEXTS, top_k=2)
+    assert [document.page_content for document in found] == [TEXTS[hit["corpus_id"]] for hit in expected]
+    assert [document.metadata["relevance_score"] for document in found] == [hit["score"] for hit in expected]
 
 
 def test_what_ranks_nothing_is_refused() -> None:
