@@ -205,7 +205,7 @@ class TestEmbed:
             content = "text\n{}\n".format("\n".join(f'"{text}"' for text in TEXTS)).encode()
         else:
             content = "\n".join(json.dumps(text) if suffix == "jsonl" else text for text in TEXTS).encode()
-        path.write_bytes(gzip.compress(content))
+        path.write_bytes(gzip.compress(content, mtime=0))
         ids, got = parse(succeeded(run("embed", "--input", path.name)))
         assert ids == [0, 1, 2, 3]
         np.testing.assert_array_equal(got, vectors)
@@ -215,11 +215,14 @@ class TestEmbed:
         ("content", "message"),
         [
             (
-                gzip.compress(b"a\n" * 500)[:-9],
+                gzip.compress(b"a\n" * 500, mtime=0)[:-9],
                 "cannot read x.gz after line 500: Compressed file ended before",
             ),
             (b"not packed", "cannot read x.gz after line 0: Not a gzipped file"),
-            (gzip.compress(b"")[:10] + b"\xff" * 100, "cannot read x.gz after line 0: Error -3 while"),
+            (
+                gzip.compress(b"", mtime=0)[:10] + b"\xff" * 100,
+                "cannot read x.gz after line 0: Error -3 while",
+            ),
         ],
     )
     def test_spoiled_gzip(self, run, tmp_path, content, message):
@@ -229,7 +232,7 @@ class TestEmbed:
 
     def test_spoiled_gzip_of_parquet(self, run, tmp_path):
         pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
-        (tmp_path / "x.parquet.gz").write_bytes(gzip.compress(b"PAR1" * 500)[:-9])
+        (tmp_path / "x.parquet.gz").write_bytes(gzip.compress(b"PAR1" * 500, mtime=0)[:-9])
         assert "x.parquet.gz is not a whole Parquet file (Compressed file ended" in failed(
             run("embed", "--input", "x.parquet.gz")
         )

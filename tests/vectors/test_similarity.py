@@ -92,7 +92,7 @@ def test_vectors_in_every_form(name: str, form: Any) -> None:
         np.array(["1.5", "2"]),
         [None, 1.0],
         [[1.0], [1.0, 2.0]],
-        object(),
+        pytest.param(object(), id="object"),
         1.0,
         np.ones((1, 2, 3)),
         np.ones((2, 3), complex),
