@@ -13,7 +13,7 @@ import state_dicts
 import tiny
 from hypothesis import strategies as st
 
-from minigte import Embedder, MinigteError
+from minigte import Embedder, InputError, MinigteError
 
 os.environ["RUST_BACKTRACE"] = "0"  # panics of the tokenizers library are expected, and short on stderr
 
@@ -150,7 +150,9 @@ def check(folder: Path) -> str | None:
         counts = embedder.count_tokens(TEXTS)
     except MinigteError as error:
         message = str(error)
-        assert str(folder) in message, message
+        # A tokenizer that adds no special tokens makes none of an empty text: that is the text's fault.
+        own = isinstance(error, InputError) and "no tokens" in message
+        assert own or str(folder) in message, message
         assert message.isprintable(), message
         assert len(message) < 1100, message
         return message

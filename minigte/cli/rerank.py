@@ -66,7 +66,7 @@ def rerank(
     from minigte.cli.records import Columns
     from minigte.cross_encoder import CrossEncoder
 
-    with open_records(file, input_format, Columns(column, id_column)) as records:
+    with open_records([file], input_format, Columns(column, id_column)) as records:
         model = CrossEncoder(**model_options)
         best: list[tuple[float, Record]] = []
         while chunk := list(itertools.islice(records, CHUNK_TEXTS)):

@@ -332,7 +332,7 @@ def _hub_library() -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             "a model is found by its name through the huggingface_hub package, which is not installed "
-            f"({error}): pip install huggingface_hub, or give the path of the model's folder"
+            f"({error}): pip install huggingface-hub, or give the path of the model's folder"
         ) from error
     return huggingface_hub
 

@@ -622,7 +622,7 @@ def test_the_package_that_downloads_is_missing(run, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['huggingface_hub'] = None")
     for args in (["download", "some/model"], ["embed", "a", "--model", "some/model", "--offline"]):
         message = failed(run(*args, env={"PYTHONPATH": str(tmp_path)}))
-        assert message.endswith("pip install huggingface-hub")
+        assert "pip install huggingface-hub" in message
     succeeded(run("embed", "a", env={"PYTHONPATH": str(tmp_path)}))  # a folder needs no such package
 
 
@@ -653,7 +653,7 @@ def test_every_help_page_has_examples(run, command):
 
 def test_the_list_of_commands_says_each_in_a_whole_sentence(run):
     listed = succeeded(run("--help")).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    assert len(listed) == 8
+    assert len(listed) == 10
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from functools import cache
@@ -16,6 +17,7 @@ from minigte.engine import library
 from minigte.engine.kernels import Kernels
 from minigte.engine.processor import machine
 from minigte.engine.scheduler import Engine
+from minigte.engine.weights import to_bfloat16
 from minigte.models.architecture import Tensor
 from minigte.models.batch import Batch
 from minigte.models.bert import Config
@@ -61,6 +63,21 @@ def random_weights(config: Any, seed: int = 0) -> Weights:
         fields.setdefault(tensor.layer, {})[tensor.field] = draw(tensor)
     own = fields.pop(None)
     return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
+
+
+def in_bfloat16(weights: Weights) -> Weights:
+    """The same model with every matrix of its layers rounded to bfloat16."""
+
+    def rounded(array: np.ndarray) -> np.ndarray:
+        if array.ndim < 2:
+            return array
+        return (to_bfloat16(array).astype(np.uint32) << 16).view(np.float32)
+
+    layers = (
+        LayerWeights(**{name: rounded(array) for name, array in vars(layer).items()})
+        for layer in weights.layers
+    )
+    return dataclasses.replace(weights, layers=tuple(layers))
 
 
 def spec(config: Any) -> Spec:

@@ -9,6 +9,7 @@ import pytest
 from random_models import (
     DTYPES,
     embed,
+    in_bfloat16,
     kernels,
     make_batch,
     make_config,
@@ -82,12 +83,16 @@ def test_every_architecture_equals_its_reference(name: str, seed: int, dtype: st
     config = architectures.random_config(name, seed)
     weights, longest = random_weights(config, seed), spec(config).max_tokens
     batch = make_batch(random_texts(config, [min(length, longest) for length in LENGTHS], seed))
-    wanted = TEXTBOOKS[name].forward(config, weights, batch.input_ids, batch.offsets)
+    forward = TEXTBOOKS[name].forward
+    wanted = forward(config, weights, batch.input_ids, batch.offsets)
+    atol = HIDDEN_STATE[dtype] * max(1, np.abs(wanted).max())
+    if dtype != "float32":  # some random models turn the rounding of their weights alone into much
+        rounded = forward(config, in_bfloat16(weights), batch.input_ids, batch.offsets)
+        atol = max(atol, 3 * np.abs(rounded - wanted).max())
     for threads in (1, 3):
         engine = make_engine(config, weights, dtype=dtype, threads=threads)
         [(_, states)] = engine.last_hidden_states([batch])
-        scale = max(1, np.abs(wanted).max())
-        np.testing.assert_allclose(states, wanted, rtol=0, atol=HIDDEN_STATE[dtype] * scale)
+        np.testing.assert_allclose(states, wanted, rtol=0, atol=atol)
         if dtype == "float32":
             cosine = (embed(states, batch) * embed(wanted, batch)).sum(axis=1)
             assert cosine.min() >= COSINE[dtype]

@@ -84,7 +84,7 @@ def test_another_version_does_not_load_it(tmp_path: Path) -> None:
 
 
 def test_the_stamp_covers_every_source_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "folder", lambda: tmp_path)
+    monkeypatch.setattr(sources, "folder", lambda *rooms: tmp_path)
     versions = set()
     (tmp_path / "simd").mkdir()
     for name, text in [("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("simd/a.py", "3"), ("simd/a.py", "4")]:
@@ -287,6 +287,6 @@ def test_code_compiled_under_another_setting_is_not_loaded(tmp_path: Path) -> No
 
 def test_a_frozen_program_has_no_source_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyInstaller keeps modules in an archive: the folder that they were in is not there."""
-    monkeypatch.setattr(sources, "folder", lambda: tmp_path / "minigte" / "engine")
+    monkeypatch.setattr(sources, "folder", lambda *rooms: tmp_path / "minigte" / "engine")
     assert not sources.are_here()
     assert sources.version.__wrapped__() == sources.version.__wrapped__()

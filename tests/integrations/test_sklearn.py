@@ -55,6 +55,7 @@ def test_clone(folder: Path) -> None:
         copy.transform(TEXTS)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_the_checks_of_scikit_learn(folder: Path) -> None:
     """Those that apply: an estimator that takes no matrices is spared nearly all, as CountVectorizer is."""
     results = check_estimator(MinigteTransformer(folder), on_fail=None, on_skip=None)

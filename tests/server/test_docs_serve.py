@@ -105,9 +105,10 @@ def test_every_bound_is_that_of_the_server() -> None:
 
 
 def test_the_files_for_deployment_name_options_that_exist() -> None:
+    from minigte.cli.pack import pack
     from minigte.cli.serve import serve
 
-    known = {name for parameter in serve.params for name in parameter.opts}
+    known = {name for command in (pack, serve) for parameter in command.params for name in parameter.opts}
     for name in ("Dockerfile", "compose.yaml", "minigte.service"):
         text = (ROOT / "deploy" / name).read_text(encoding="utf-8")
         served = [line for line in text.splitlines() if not line.startswith("#")]
