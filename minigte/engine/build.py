@@ -308,6 +308,8 @@ def main() -> None:
     levels = {"here": levels_here(), "all": known}.get(options.levels, options.levels.split(","))
     if not set(levels) <= set(known):
         parser.error(f"--levels: known are {', '.join(known)}")
+    if not options.output.is_dir():  # said before half a minute of work
+        parser.error(f"--output: there is no folder {options.output}")
     print(f"minigte: compiling the kernels for {', '.join(levels)}: half a minute or so", file=sys.stderr)
     try:
         print(build(options.output, platform, levels))
