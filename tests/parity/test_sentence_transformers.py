@@ -85,8 +85,9 @@ def test_every_architecture(tmp_path: Path, name: str) -> None:
     if name == "modernbert":  # transformers wants the padding token in the vocabulary
         content = json.loads((folder / "config.json").read_text())
         tiny.write_json(folder / "config.json", {**content, "pad_token_id": 0})
-    embedder = Embedder(folder)
-    assert_close(embedder.encode(TEXTS, truncation="ignore"), load_sentence_transformer(folder).encode(TEXTS))
+    embedder, model = Embedder(folder), load_sentence_transformer(folder)
+    model.max_seq_length = embedder.max_seq_length  # of MPNet and RoBERTa it reads beyond their positions
+    assert_close(embedder.encode(TEXTS, truncation="ignore"), model.encode(TEXTS))
 
 
 def test_a_tokenizer_that_adds_no_special_tokens(tmp_path: Path) -> None:
