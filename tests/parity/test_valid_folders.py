@@ -240,7 +240,8 @@ def test_the_same_vectors_or_a_refusal(tmp_path: Path, seed: int) -> None:
             assert str(folder) in refused[-1]
             return
         except InputError as error:  # an empty text, where the tokenizer adds no special tokens
-            assert "has no tokens" in str(error)
+            if "has no tokens" not in str(error):
+                raise
             return
         model = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
