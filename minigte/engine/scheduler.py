@@ -167,12 +167,11 @@ class Engine:
 
     def _reaching(self, tokens: int) -> PackedModel:
         """The model, ready for texts of this many tokens."""
-        reach = min(self._spec.max_tokens, tokens)
-        if self._model.reach < reach:
-            self._model = with_reach(
-                self._model, self._spec, self._distance_embeddings, reach, self._kernels.level
-            )
-        return self._model
+        reach, model = min(self._spec.max_tokens, tokens), self._model
+        if model.reach < reach:
+            model = with_reach(model, self._spec, self._distance_embeddings, reach, self._kernels.level)
+            self._model = model  # which another thread may have made smaller by the time this one returns
+        return model
 
     def _run(self, unit: Unit, wanted: int) -> None:
         """Compute a unit in this thread, with up to ``wanted`` - 1 helpers."""
