@@ -8,23 +8,23 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from minigte.arrays import Float32
 from minigte.backend import choose_backend, load_backend, require_memory_for
-from minigte.calls.arguments import one_of, whole_number, yes_or_no
+from minigte.calls.arguments import TRUNCATIONS, one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import BACKENDS, ENCODE_OPTIONS, LOAD_OPTIONS, accept
 from minigte.errors import CheckpointError, InputError
-from minigte.loading.cross_encoder_config import read_cross_encoder_config
+from minigte.loading.cross_encoder_config import FUNCTIONS, ActivationFn, read_cross_encoder_config
 from minigte.loading.sources import find_model
 from minigte.loading.weights import load_with_head
 from minigte.reference.heads import classify
 from minigte.runtime.progress import Progress
-from minigte.tokenizing.packing import pack
+from minigte.tokenizing.packing import BATCH_TOKENS, pack
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
 
 if TYPE_CHECKING:
@@ -41,36 +41,9 @@ if TYPE_CHECKING:
 
 
 CHUNK_PAIRS = 1024  # pairs are read, ordered by length and scored this many at a time
-BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
-TRUNCATIONS = ("warn", "ignore", "error")
-
-ActivationFn = Callable[[Float32], Float32]
+ACTIVATION_FNS = FUNCTIONS  # what a model's logits may go through, by the name of torch's class
 
 logger = logging.getLogger(__name__)
-
-
-def identity(logits: Float32) -> Float32:
-    """The logits as they are."""
-    return logits
-
-
-def sigmoid(logits: Float32) -> Float32:
-    """1 / (1 + exp(-x)): from 0 to 1."""
-    with np.errstate(over="ignore"):
-        return np.float32(1) / (np.float32(1) + np.exp(-logits))
-
-
-def relu(logits: Float32) -> Float32:
-    """max(x, 0)."""
-    return np.maximum(logits, np.float32(0))
-
-
-ACTIVATION_FNS: dict[str, ActivationFn] = {  # by the name of torch's class
-    "Identity": identity,
-    "Sigmoid": sigmoid,
-    "Tanh": np.tanh,
-    "ReLU": relu,
-}
 
 
 class CrossEncoder:

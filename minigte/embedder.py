@@ -19,7 +19,7 @@ import numpy as np
 
 from minigte.arrays import Float32, Int64, Matrix, Vector
 from minigte.backend import choose_backend, load_backend, load_packed, require_memory_for
-from minigte.calls.arguments import one_of, whole_number, yes_or_no
+from minigte.calls.arguments import TRUNCATIONS, one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import (
     BACKENDS,
@@ -38,7 +38,7 @@ from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model, model
 from minigte.loading.weights import count_parameters, load_weights, stored_weights
 from minigte.models.batch import Batch
 from minigte.runtime.progress import Progress
-from minigte.tokenizing.packing import pack
+from minigte.tokenizing.packing import BATCH_TOKENS, pack
 from minigte.tokenizing.texts import as_list, check_text, chunks
 from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
 from minigte.vectors.head import apply_head
@@ -55,9 +55,7 @@ if TYPE_CHECKING:
     from minigte.explain import SimilarityTrace, Trace
 
 CHUNK_TEXTS = 1024  # an iterable of texts is read, ordered by length and embedded this many at a time
-BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings", None)
-TRUNCATIONS = ("warn", "ignore", "error")
 NO_PROMPTS = {"query": "", "document": ""}  # what a model that says nothing puts in front of either
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")  # the first that a model has is put before documents
 # The attributes that a copy loads anew.

@@ -11,6 +11,8 @@ import numpy as np
 
 from minigte.errors import InputError
 
+TRUNCATIONS = ("warn", "ignore", "error")  # what may be done about a text that is too long
+
 
 def whole_number(name: str, value: object, smallest: int, largest: int | None = None) -> int:
     """The value as an int. Raises InputError, which names the argument, for anything else."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from minigte.cli.ids import plain
 from minigte.cli.outputs import EMBEDDING, Batches, Vectors
 from minigte.cli.records import Record
+from minigte.cli.resumable import differing_options
 from minigte.errors import InputError, MissingDependencyError, OutputError
 
 TABLES = "minigte_tables"  # a row for each table: its name, and its options as JSON
@@ -80,15 +81,10 @@ class Table:
         if self._before is None:
             self._options = json.dumps(options)
             return
-        before = json.loads(self._before)
-        differences = [
-            f"{name} {before.get(name)!r}, now {options.get(name)!r}"
-            for name in {**before, **options}
-            if before.get(name) != options.get(name)
-        ]
+        differences = differing_options(json.loads(self._before), options)
         if differences:
             raise InputError(
-                f"the table {self._name!r} of {self._path} was made with {'; '.join(differences)}: give "
+                f"the table {self._name!r} of {self._path} was made with {differences}: give "
                 "the same options, or another --table"
             )
         with self._naming():
@@ -144,6 +140,16 @@ def _digest(record: Record) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:32]
 
 
+def _foreign(name: str) -> InputError:
+    return InputError(f"the table {name!r} is not of minigte embed: name another with --table")
+
+
+def _digests_of(table: Any) -> Iterator[tuple[Any, str]]:
+    """The rows of an Arrow table of ids and digests."""
+    for key, digest in zip(table["id"], table[DIGEST], strict=True):
+        yield plain(key), digest.as_py()
+
+
 def _quoted(name: str) -> str:
     """A name of a table or of a column, as SQL spells any."""
     return '"' + name.replace('"', '""') + '"'
@@ -162,7 +168,7 @@ class _Sqlite:
         there = "SELECT name FROM sqlite_master WHERE name = ?"
         row = self._connection.execute(f"SELECT options FROM {TABLES} WHERE name = ?", [self._key]).fetchone()
         if row is None and self._connection.execute(there, [self._key]).fetchone():
-            raise InputError(f"the table {self._key!r} is not of minigte embed: name another with --table")
+            raise _foreign(self._key)
         return None if row is None else row[0]
 
     def columns(self) -> list[str]:
@@ -213,16 +219,14 @@ class _Duckdb:
         row = self._connection.execute(f"SELECT options FROM {TABLES} WHERE name = ?", [self._key]).fetchone()
         there = "SELECT 1 FROM information_schema.tables WHERE table_name = ?"
         if row is None and self._connection.execute(there, [self._key]).fetchone():
-            raise InputError(f"the table {self._key!r} is not of minigte embed: name another with --table")
+            raise _foreign(self._key)
         return None if row is None else row[0]
 
     def columns(self) -> list[str]:
         return [row[0] for row in self._connection.execute(f"DESCRIBE {self._name}").fetchall()]
 
     def digests(self) -> Iterator[tuple[Any, str]]:
-        table = self._connection.sql(f"SELECT id, {DIGEST} FROM {self._name}").to_arrow_table()
-        for key, digest in zip(table["id"], table[DIGEST], strict=True):
-            yield plain(key), digest.as_py()
+        return _digests_of(self._connection.sql(f"SELECT id, {DIGEST} FROM {self._name}").to_arrow_table())
 
     def write(
         self, records: Sequence[Record], vectors: Vectors, digests: Sequence[str], options: str | None
@@ -277,9 +281,7 @@ class _Lancedb:
         found = [row["options"] for row in rows if row["name"] == self._name]
         if self._has(self._name):
             if not found:
-                raise InputError(
-                    f"the table {self._name!r} is not of minigte embed: name another with --table"
-                )
+                raise _foreign(self._name)
             return found[-1]
         return None  # its options are written first
 
@@ -287,9 +289,7 @@ class _Lancedb:
         return list(self._database.open_table(self._name).schema.names)
 
     def digests(self) -> Iterator[tuple[Any, str]]:
-        table = self._database.open_table(self._name).to_arrow().select(["id", DIGEST])
-        for key, digest in zip(table["id"], table[DIGEST], strict=True):
-            yield plain(key), digest.as_py()
+        return _digests_of(self._database.open_table(self._name).to_arrow().select(["id", DIGEST]))
 
     def write(
         self, records: Sequence[Record], vectors: Vectors, digests: Sequence[str], options: str | None

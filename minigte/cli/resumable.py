@@ -159,16 +159,10 @@ class Unfinished:
 
     def _read_past(self, options: Mapping[str, Any], records: Iterator[Record]) -> None:
         frames = self._frames()
-        before, now = json.loads(next(frames)), dict(options)
-        differences = [
-            f"{name} {before.get(name)!r}, now {now.get(name)!r}"
-            for name in {**before, **now}
-            if before.get(name) != now.get(name)
-        ]
+        differences = differing_options(json.loads(next(frames)), options)
         if differences:
             raise InputError(
-                f"{self.path} was made with {'; '.join(differences)}: "
-                "give the same options, or delete it to begin again"
+                f"{self.path} was made with {differences}: give the same options, or delete it to begin again"
             )
         texts = 0
         for frame in frames:
@@ -211,6 +205,15 @@ class Unfinished:
             if remove:  # while the lock is held, so that nobody has opened it anew
                 self.path.unlink(missing_ok=True)
         self._file.close()
+
+
+def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In words, in what an earlier run's options were others; empty where they were the same."""
+    return "; ".join(
+        f"{name} {before.get(name)!r}, now {now.get(name)!r}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    )
 
 
 def _digest(records: Sequence[Record]) -> bytes:

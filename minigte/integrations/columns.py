@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,13 @@ import numpy.typing as npt
 from minigte.arrays import Matrix
 from minigte.embedder import Embedder
 from minigte.errors import InputError
+
+
+def check_column(column: str, columns: Iterable[str]) -> None:
+    """Raise InputError where a frame with these columns has none of this name."""
+    columns = list(columns)
+    if column not in columns:
+        raise InputError(f"the frame has no column {column!r} (columns: {', '.join(columns)})")
 
 
 def encode_column(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minigte.errors import InputError, MissingDependencyError
+from minigte.errors import MissingDependencyError
+from minigte.integrations.columns import check_column
 from minigte.integrations.pandas import embed
 from minigte.integrations.workers import loaded
 from minigte.loading.sources import DEFAULT_MODEL
@@ -43,8 +44,7 @@ def with_embeddings(
     is known: without it the model is loaded here to ask. ``nulls`` is "error" or "keep".
     ``embedder_options`` go to ``Embedder``, ``encode_options`` to ``encode``.
     """
-    if column not in frame.columns:
-        raise InputError(f"the frame has no column {column!r} (columns: {', '.join(frame.columns)})")
+    check_column(column, frame.columns)
     given = dict(embedder_options or {})
     size = dimension or loaded(model, given, 1).embedding_dimension
     vector = pd.ArrowDtype(pa.list_(pa.float32(), size))

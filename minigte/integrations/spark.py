@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from minigte.errors import InputError, MissingDependencyError
-from minigte.integrations.columns import encode_column
+from minigte.errors import MissingDependencyError
+from minigte.integrations.columns import check_column, encode_column
 from minigte.integrations.workers import loaded
 from minigte.loading.sources import DEFAULT_MODEL
 
@@ -68,8 +68,7 @@ def with_embeddings(
     **encode_options: Any,
 ) -> DataFrame:
     """The frame with a column of vectors, by ``mapInPandas``; the arguments are those of ``embed_udf``."""
-    if column not in frame.columns:
-        raise InputError(f"the frame has no column {column!r} (columns: {', '.join(frame.columns)})")
+    check_column(column, frame.columns)
     given = dict(embedder_options or {})
 
     def embed(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

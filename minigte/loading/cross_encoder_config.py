@@ -6,10 +6,13 @@ sentence-transformers writes the activation into ``config_sentence_transformers.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minigte.arrays import Float32
 from minigte.errors import ConfigError
 from minigte.loading.config import (
     ModelConfig,
@@ -23,8 +26,12 @@ from minigte.loading.tokenizer_files import read_tokenizer_config
 from minigte.models import ARCHITECTURES
 from minigte.models.architecture import Head
 from minigte.runtime.reading import read_json, read_object
+from minigte.vectors.head import activated
+
+ActivationFn = Callable[[Float32], Float32]
 
 ACTIVATION_FNS = ("Identity", "Sigmoid", "Tanh", "ReLU")  # of torch.nn
+FUNCTIONS: dict[str, ActivationFn] = {name: functools.partial(activated, name) for name in ACTIVATION_FNS}
 
 WITH_HEAD = ", ".join(name for name, architecture in ARCHITECTURES.items() if architecture.head is not None)
 CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end

@@ -12,6 +12,7 @@ from minigte.errors import CheckpointError, ConfigError
 from minigte.loading.keys import check_keys
 from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.state_dict_files import read_state_dict
+from minigte.loading.stored_tensors import read_tensor
 from minigte.runtime.reading import check_file, read_object
 from minigte.vectors.head import ACTIVATION_FUNCTIONS, Dense, DenseConfig, Head, Normalize
 
@@ -78,11 +79,7 @@ def load_dense(folder: Path, config: DenseConfig) -> Dense:
             raise CheckpointError(
                 f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
             )
-        with np.errstate(over="ignore"):
-            arrays[name] = np.ascontiguousarray(read(), np.float32)
-        if not np.isfinite(arrays[name]).all():
-            raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
-        arrays[name].flags.writeable = False
+        arrays[name] = read_tensor(path, (name, shape, read))
     for name, shape in expected.items():
         if name not in arrays:
             raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape})")

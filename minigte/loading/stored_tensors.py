@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32
+from minigte.errors import CheckpointError
+from minigte.runtime.memory import zeros
 
 # A tensor's name and shape, and what reads it from its file.
 StoredTensor = tuple[str, tuple[int, ...], Callable[[], npt.NDArray[Any]]]
+HUGE = 64 << 20  # bytes: malloc keeps none of so much that is freed
+
+
+def read_tensor(path: Path, tensor: StoredTensor) -> Float32:
+    """The numbers in float32, read-only. Raises CheckpointError where one of them is not finite."""
+    name, shape, read = tensor
+    stored = read()
+    if stored.dtype == np.float32 and stored.nbytes >= HUGE and stored.flags.c_contiguous:
+        array: Float32 = stored  # a second copy might find no room
+    else:
+        array = zeros(shape, np.float32)
+        with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
+            array[...] = stored
+        del stored
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
+    array.flags.writeable = False
+    return array
 
 
 def widen_bfloat16(upper: npt.NDArray[np.uint16]) -> Float32:

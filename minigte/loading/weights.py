@@ -23,10 +23,9 @@ from minigte.errors import CheckpointError
 from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.shards import read_shards, shards_of
-from minigte.loading.stored_tensors import StoredTensor
+from minigte.loading.stored_tensors import StoredTensor, read_tensor
 from minigte.models.architecture import Architecture, Head, Tensor
 from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
-from minigte.runtime.memory import zeros
 from minigte.runtime.reading import check_file
 from minigte.vectors.head import DenseConfig
 
@@ -35,7 +34,6 @@ INDEX = "model.safetensors.index.json"
 STATE_DICT = "pytorch_model.bin"
 STATE_DICT_INDEX = "pytorch_model.bin.index.json"
 ONNX = ("model.onnx", "onnx/model.onnx")
-HUGE = 64 << 20  # bytes: malloc keeps none of so much that is freed
 
 
 def load_weights(folder: Path, config: ModelConfig) -> Weights:
@@ -186,17 +184,7 @@ class _Checkpoint:
 
     def read(self, name: str) -> Float32:
         """One of the model's tensors, in float32. Raises CheckpointError."""
-        stored = self._tensors[name]()
-        if stored.dtype == np.float32 and stored.nbytes >= HUGE and stored.flags.c_contiguous:
-            tensor: Float32 = stored  # a second copy might find no room
-        else:
-            tensor = zeros(self._shapes[name], np.float32)
-            with np.errstate(over="ignore"):  # of float64; what is infinite then is refused
-                tensor[...] = stored
-            del stored
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{self._path}: tensor {name} holds NaN or infinity: get the file again")
-        return _read_only(tensor)
+        return read_tensor(self._path, (name, self._shapes[name], self._tensors[name]))
 
 
 def _find_tensors(

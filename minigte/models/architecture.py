@@ -13,6 +13,14 @@ from minigte.arrays import Float32
 from minigte.models.spec import HIDDEN_ACTS, Spec
 
 
+def check_heads(config: Any, width: str, heads: str) -> None:
+    """Raise ValueError where the heads do not share the width evenly; both are names of fields."""
+    if getattr(config, width) % getattr(config, heads):
+        raise ValueError(
+            f"{width} {getattr(config, width)} is not a multiple of {heads} {getattr(config, heads)}"
+        )
+
+
 class Part(NamedTuple):
     """One of several arrays that a checkpoint keeps in one tensor, side by side along the outputs."""
 

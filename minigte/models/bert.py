@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Head, Parameter
+from minigte.models.architecture import Architecture, Head, Parameter, check_heads
 from minigte.models.spec import Spec
 
 
@@ -30,11 +30,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError where the heads do not share the hidden size evenly."""
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
+        check_heads(self, "hidden_size", "num_attention_heads")
 
     @property
     def head_size(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minigte.models.architecture import Architecture, Parameter, Part
+from minigte.models.architecture import Architecture, Parameter, Part, check_heads
 from minigte.models.distances import slopes
 from minigte.models.spec import NO_LIMIT, Spec
 
@@ -31,8 +31,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError where the heads do not share the hidden size evenly."""
-        if self.hidden_size % self.n_head:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_head {self.n_head}")
+        check_heads(self, "hidden_size", "n_head")
         if self.n_head > MOST_HEADS:
             raise ValueError(f"n_head {self.n_head} (limit: {MOST_HEADS})")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Head, Parameter
+from minigte.models.architecture import Architecture, Head, Parameter, check_heads
 from minigte.models.spec import Spec
 
 LAYER_NORM_EPS = 1e-12  # fixed; added to the variance in LayerNorm
@@ -29,8 +29,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError where the heads do not share the width evenly."""
-        if self.dim % self.n_heads:
-            raise ValueError(f"dim {self.dim} is not a multiple of n_heads {self.n_heads}")
+        check_heads(self, "dim", "n_heads")
 
     @property
     def head_size(self) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Head, Parameter
+from minigte.models import roberta
+from minigte.models.architecture import Architecture, Parameter, check_heads
 from minigte.models.spec import Spec
 
 PADDING_ID = 1  # the token <pad>; fixed, whatever config.json says
@@ -35,11 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError where the sizes do not fit together."""
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
+        check_heads(self, "hidden_size", "num_attention_heads")
         if self.relative_attention_num_buckets < BUCKETS:
             raise ValueError(
                 f"relative_attention_num_buckets {self.relative_attention_num_buckets} is fewer than the "
@@ -113,23 +110,13 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
 )
 
-HEAD = Head(
-    "tanh",
-    (
-        Parameter("dense_weight", "classifier.dense.weight", ("hidden_size", "hidden_size")),
-        Parameter("dense_bias", "classifier.dense.bias", ("hidden_size",)),
-        Parameter("output_weight", "classifier.out_proj.weight", ("num_labels", "hidden_size")),
-        Parameter("output_bias", "classifier.out_proj.bias", ("num_labels",)),
-    ),
-)
-
 ARCHITECTURE = Architecture(
     name="mpnet",
     config=Config,
     spec=spec,
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
-    head=HEAD,
+    head=roberta.HEAD,
     layer=ENCODER_LAYER,
     tokenizer_class="MPNetTokenizer",
     prefixes=("mpnet.",),

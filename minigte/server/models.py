@@ -13,7 +13,7 @@ import numpy as np
 
 from minigte.arrays import Float32
 from minigte.batching.async_embedder import AsyncEmbedder
-from minigte.cross_encoder import CrossEncoder, identity
+from minigte.cross_encoder import ACTIVATION_FNS, CrossEncoder
 from minigte.errors import InputError, InputTooLongError, QueueFullError
 from minigte.loading.hashes import model_sha256
 from minigte.server.problems import Problem, empty, no_such_model, too_long, too_many
@@ -273,7 +273,7 @@ class Reranker:
             raise QueueFullError(f"{self._waiting} tokens wait for {self.name}: try again", retry_after=1)
         predict = functools.partial(
             self.model.predict,
-            activation_fn=identity if raw_scores else None,
+            activation_fn=ACTIVATION_FNS["Identity"] if raw_scores else None,
             apply_softmax=not raw_scores,
             show_progress_bar=False,
             truncation="ignore",

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from minigte.arrays import Int64
 from minigte.models.batch import Batch
 
+BATCH_TOKENS = 2048  # bounds the memory of a forward pass, whatever batch_size says
+
 
 def pack(
     texts: Sequence[Sequence[int] | npt.NDArray[np.int32]],

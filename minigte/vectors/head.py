@@ -62,7 +62,7 @@ class Dense:
         for row, vector in zip(y, vectors, strict=True):
             row[:] = np.einsum("ed,d->e", self.weight, np.ascontiguousarray(vector)) + self.bias
         observe("linear", y)
-        y = ACTIVATION_FUNCTIONS[self.config.activation_function](y.astype(np.float64)).astype(np.float32)
+        y = activated(self.config.activation_function, y)
         observe("activation_function", y)
         return y
 
@@ -159,3 +159,8 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[Float64], Float64]] = {
     "Softmin": lambda x: np.exp(_log_softmax(-x)),
     "LogSoftmax": _log_softmax,
 }
+
+
+def activated(name: str, x: Float32) -> Float32:
+    """One of ACTIVATION_FUNCTIONS of (B, E) numbers, rounded to float32 once."""
+    return ACTIVATION_FUNCTIONS[name](x.astype(np.float64)).astype(np.float32)
