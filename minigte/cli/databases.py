@@ -216,11 +216,14 @@ class _Duckdb:
         self._batches = Batches()
 
     def options(self) -> str | None:
-        row = self._connection.execute(f"SELECT options FROM {TABLES} WHERE name = ?", [self._key]).fetchone()
+        # All rows are fetched: DuckDB does nothing else on a connection while some are left.
+        rows = self._connection.execute(
+            f"SELECT options FROM {TABLES} WHERE name = ?", [self._key]
+        ).fetchall()
         there = "SELECT 1 FROM information_schema.tables WHERE table_name = ?"
-        if row is None and self._connection.execute(there, [self._key]).fetchone():
+        if not rows and self._connection.execute(there, [self._key]).fetchall():
             raise _foreign(self._key)
-        return None if row is None else row[0]
+        return rows[0][0] if rows else None
 
     def columns(self) -> list[str]:
         return [row[0] for row in self._connection.execute(f"DESCRIBE {self._name}").fetchall()]
