@@ -153,9 +153,8 @@ def read_config(folder: Path) -> ModelConfig:
     else:
         _refuse_remains(folder)
         first = next(iter(config_json.get("architectures") or ()), None)
-        if isinstance(first, str) and first.endswith(
-            "ForCausalLM"
-        ):  # sentence-transformers: last-token pooling
+        # sentence-transformers pools the last token of such a model.
+        if isinstance(first, str) and first.endswith("ForCausalLM"):
             raise ConfigError(f"{path}: minigte does not implement {first}")
 
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class

@@ -20,6 +20,7 @@ from nasty import LONG
 
 from minigte import Embedder
 from minigte.backend import load_backend
+from minigte.errors import ConfigError
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.weights import load_weights
 from minigte.models.spec import HIDDEN_ACTS
@@ -157,6 +158,11 @@ def test_every_form_in_which_transformers_saves(
     fields = architectures.CASES[name].config
     folder = save(tmp_path, fields, 3, kind, dtype=dtype, **options)
     assert (folder / "model.safetensors.index.json").exists() == bool(options)
+    if kind is not None and kind.endswith("ForCausalLM"):
+        # Without its own files sentence-transformers would pool the last token, which is refused.
+        with pytest.raises(ConfigError, match=kind):
+            read_config(folder)
+        tiny.write_sentence_transformers(folder)
     config = read_config(folder)
     weights = load_weights(folder, config)
     model = oracle.load(folder)
