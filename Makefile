@@ -121,7 +121,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-infinity .venv-longrun docs/_build
 
 # Editable and with the compiler, since the course changes kernels here.
 .venv/installed: pyproject.toml

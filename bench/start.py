@@ -19,7 +19,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,14 +45,6 @@ COLD, WARM = 3, 15  # starts of each kind
 DOCUMENTS = 256
 QUERY = "what is the capital of China?"
 PATIENCE = 300  # seconds
-# What the issue of built kernels asks for: installed MB, seconds cold and warm, private MB of a second
-# process, peak MB on the documents, seconds that importing takes beyond NumPy.
-GOALS: dict[str, dict[str, float]] = {
-    "minigte int8": {"installed": 100, "cold": 0.6, "warm": 0.2, "private": 60, "peak": 180},
-    "minigte float32": {"installed": 100, "cold": 0.6, "warm": 0.2, "peak": 260},
-}
-IMPORT_GOAL = 0.03
-KERNELS_GOAL = 3  # MB
 
 
 class StartError(Exception):
@@ -132,7 +124,8 @@ def import_seconds(rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for code, seconds in seen.items():
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], check=True)
+            # Isolated: what is installed, not what the current folder holds.
+            subprocess.run([sys.executable, "-I", "-c", code], check=True)
             seconds.append(time.perf_counter() - start)
     return {code: median(seconds) for code, seconds in seen.items()}
 
@@ -192,7 +185,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for key, (peer, files) in ready.items():
                 with Process(peer, files, caches) as process:
                     peers[key]["warm"].append(process.seconds)
-    kernels = sum(path.stat().st_size for path in (ROOT / "minigte" / "engine").glob("kernels-*.so"))
+    ours = machine.files(distribution(OURS))
+    kernels = sum(path.stat().st_size for path in ours if path.match("kernels-*.so"))
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine.facts(),
@@ -228,11 +222,6 @@ def section(run: dict[str, Any]) -> str:
             f"{peer['peak'] / 1e6:,.0f}",
         ]
         rows.append(f"| {name} | {' | '.join(cells)} |")
-    for key, goals in GOALS.items():
-        if key in run["peers"]:
-            names = ("installed", "cold", "warm", "private", "peak")
-            cells = [f"≤ {goals[name]}" if name in goals else "–" for name in names]
-            rows.append(f"| goal, {key} | {' | '.join(cells)} |")
     imports, bits, m = run["imports"], run["equal_bits"], run["machine"]
     beyond = imports["import numpy, minigte"] - imports["import numpy"]
     compared = [f"{dtype} {'yes' if equal else 'NO'}" for dtype, equal in bits.items() if equal is not None]
@@ -243,8 +232,8 @@ def section(run: dict[str, Any]) -> str:
     ]
     notes = [
         f"The very first start, which packs and keeps the weights: {', '.join(first) or 'not measured'}.",
-        f"`import minigte` beyond NumPy: {beyond:.3f} s (goal ≤ {IMPORT_GOAL}).",
-        f"Kernels: {run['kernels'] / 1e6:.1f} MB (goal ≤ {KERNELS_GOAL}, all levels of a platform).",
+        f"`import minigte` beyond NumPy: {beyond:.3f} s.",
+        f"Kernels: {run['kernels'] / 1e6:.1f} MB for all levels of a platform.",
         f"Built kernels and those compiled here give the same bits: {', '.join(compared) or 'not compared'}.",
         *(f"{key} did not run: `{p['error']}`" for key, p in run["peers"].items() if "error" in p),
     ]
