@@ -27,10 +27,11 @@ from minigte.engine import simd
 from minigte.engine.activations import LOG2_E, gelu
 from minigte.engine.attention import attention
 from minigte.engine.finishes import GELU, LINEAR
+from minigte.engine.formats import format_of
 from minigte.engine.jit import kernel
-from minigte.engine.linear import Rotation, linear
+from minigte.engine.linear import Rotation, linear, multiply
 from minigte.engine.rows import convert, normalize, softmax
-from minigte.engine.simd import PANEL, TILE_ROWS, address, load, store, tile
+from minigte.engine.simd import PANEL, address, load, matrices_begin, matrices_end, store
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
 from minigte.reference import ops
@@ -69,18 +70,19 @@ def zeros(dtype: npt.DTypeLike, *shape: int) -> Array:
 @kernel
 def repeat_tile(times, panels, a, c):
     """The micro-kernel alone."""
+    matrices_begin(panels)
     for _ in range(times):
-        tile(
+        multiply(
             panels,
-            TILE_ROWS,
+            a.shape[0],
             address(a),
             a.strides[0],
             address(panels),
-            0,
             panels.shape[0],
             address(c),
             c.strides[0],
         )
+    matrices_end(panels)
 
 
 @kernel
@@ -184,10 +186,11 @@ def peak(dtype: str) -> Case:
         dtype,
         LEVEL,
     )
-    a, _ = operand(rng.normal(0, 1, (TILE_ROWS, 256)).astype(np.float32), dtype)
-    c = zeros(np.int32 if dtype == "int8" else np.float32, TILE_ROWS, PANEL)
+    rows = format_of(dtype, LEVEL).rows
+    a, _ = operand(rng.normal(0, 1, (rows, 256)).astype(np.float32), dtype)
+    c = zeros(np.int32 if dtype == "int8" else np.float32, rows, PANEL)
     panels = matrix.panels[0, 0]
-    work = 2 * TILE_ROWS * PANEL * 256
+    work = 2 * rows * PANEL * 256
     return Case(f"peak {dtype}", work, "GFLOP/s", lambda times: repeat_tile(times, panels, a, c), 0, 0, None)
 
 
@@ -199,7 +202,7 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     bias = rng.normal(0, 1, outputs).astype(np.float32)
     matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL)
     a, scales = operand(x, dtype)
-    out, scratch = zeros(np.float32, rows, outputs), zeros(np.float32, TILE_ROWS * PANEL)
+    out, scratch = zeros(np.float32, rows, outputs), zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
     repeat_linear(1, a, scales, matrix, finish, UNTURNED, out, scratch)
     wanted = ops.linear(x, weight, bias)
     if finish == GELU:
@@ -224,8 +227,9 @@ def attention_case(length: int, head_size: int, kind: type, roof: Case) -> Case:
     packed = zeros(kind, *qkv.shape)
     packed[:] = to_bfloat16(qkv) if kind is np.uint16 else qkv
     longest = -(-length // PANEL) * PANEL
-    scores, context = zeros(np.float32, TILE_ROWS, longest), zeros(np.float32, length, 384)
-    probs = scores if kind is np.float32 else zeros(kind, TILE_ROWS, longest)
+    at_once = LEVEL.rows(narrow=kind is not np.float32)
+    scores, context = zeros(np.float32, at_once, longest), zeros(np.float32, length, 384)
+    probs = scores if kind is np.float32 else zeros(kind, at_once, longest)
     arguments = (
         packed[:length],
         head_size,
@@ -235,8 +239,8 @@ def attention_case(length: int, head_size: int, kind: type, roof: Case) -> Case:
         zeros(kind, (longest + 1) * head_size),
         scores,
         probs,
-        zeros(np.float32, TILE_ROWS),
-        zeros(np.float32, TILE_ROWS * PANEL),
+        zeros(np.float32, at_once),
+        zeros(np.float32, at_once * PANEL),
         context,
     )
     repeat_attention(1, *arguments)

@@ -1,12 +1,13 @@
 """Self-attention within one text and one head: context = softmax(Q Kᵀ · scale + bias) V.
 
-The keys are turned into panels (their transpose), the values copied into panels, then TILE_ROWS queries at a
+The keys are turned into panels (their transpose), the values copied into panels, then a tile's queries at a
 time go through scores, softmax and context while their rows stay in the processor's first cache. Q, K and V
 are float32, or bfloat16 where the processor multiplies it.
 """
 
 from __future__ import annotations
 
+import numpy as np
 from numba.core import types
 from numba.extending import overload
 
@@ -17,15 +18,21 @@ from minigte.engine.simd import (
     LANES,
     PANEL,
     PANEL_BYTES,
-    TILE_ROWS,
     VECTOR_BYTES,
     address,
     interleave,
     load,
+    matrices_begin,
+    matrices_end,
+    rows_at_once,
+    splat,
+    steps_read,
     store,
     store_as,
     transpose,
 )
+
+f32 = np.float32
 
 
 @kernel
@@ -37,14 +44,17 @@ def pack_keys(keys, row_bytes, length, words, target):
             transpose(keys + first * row_bytes + word * 4, row_bytes, panel + word * PANEL_BYTES, PANEL_BYTES)
 
 
-def pack_values(like, values, row_bytes, length, width, target):
-    """V (T, width), of the type of the array ``like``, to panels [width / PANEL][steps][PANEL][group]."""
+def pack_values(like, values, row_bytes, length, width, steps, target):
+    """V (T, width), of the type of the array ``like``, to panels [width / PANEL][steps][PANEL][group].
+
+    Steps after the last of the text are zeros.
+    """
     raise NotImplementedError
 
 
 @overload(pack_values)
-def _(like, values, row_bytes, length, width, target):
-    def singles(like, values, row_bytes, length, width, target):
+def _(like, values, row_bytes, length, width, steps, target):
+    def singles(like, values, row_bytes, length, width, steps, target):
         for column in range(0, width * 4, PANEL_BYTES):
             for row in range(length):
                 source = values + row * row_bytes + column
@@ -52,13 +62,17 @@ def _(like, values, row_bytes, length, width, target):
                 store(target + VECTOR_BYTES, load(source + VECTOR_BYTES))
                 target += PANEL_BYTES
 
-    def pairs(like, values, row_bytes, length, width, target):
+    def pairs(like, values, row_bytes, length, width, steps, target):
         for column in range(0, width * 2, PANEL * 2):
             for row in range(0, length, 2):
                 source = values + row * row_bytes + column
                 # An odd text's last row has no neighbour; its own values stand in, with a probability of 0.
                 following = source + row_bytes if row + 1 < length else source
                 interleave(source, following, target)
+                target += PANEL_BYTES
+            for _ in range((length + 1) // 2, steps):
+                store(target, splat(f32(0)))
+                store(target + VECTOR_BYTES, splat(f32(0)))
                 target += PANEL_BYTES
 
     return singles if like.dtype == types.float32 else pairs
@@ -72,21 +86,24 @@ def attention(
 
     Token i attends to the tokens i - ``before`` to i + ``after``. ``bias`` is 0, or the address of what is
     added to the score of a token and itself, between what is added for those before and after it. width is
-    the padded head size; keys, values (types of qkv), scores and probs (TILE_ROWS, T padded), sums
-    (TILE_ROWS,) and tile are scratch.
+    the padded head size; keys, values (types of qkv), scores and probs (R, T padded), sums (R,)
+    and tile are scratch for R = ``rows_at_once`` rows.
     """
-    length, item, row_bytes = qkv.shape[0], qkv.itemsize, qkv.strides[0]
-    words, steps = width * item // 4, (length * item + 3) // 4  # a step multiplies 32 bits of Q or of probs
+    length, item, row_bytes, at_once = qkv.shape[0], qkv.itemsize, qkv.strides[0], rows_at_once(qkv)
+    # A step multiplies 32 bits of Q or of probs.
+    words, steps = width * item // 4, steps_read(qkv, (length * item + 3) // 4)
     query = address(qkv) + head * width * item
     pack_keys(query + heads * width * item, row_bytes, length, words, address(keys))
-    pack_values(qkv, query + 2 * heads * width * item, row_bytes, length, width, address(values))
+    pack_values(qkv, query + 2 * heads * width * item, row_bytes, length, width, steps, address(values))
     score, score_bytes = address(scores), scores.strides[0]
     prob, prob_bytes = address(probs), probs.strides[0]
-    for top in range(0, length, TILE_ROWS):
-        rows = min(TILE_ROWS, length - top)
+    matrices_begin(qkv)
+    for top in range(0, length, at_once):
+        rows = min(at_once, length - top)
         # The columns that any of these rows attends to, from the panel that holds the first of them.
         begin = max(0, top - before) // PANEL * PANEL
         end = min(length, top + rows + after)
+        padded = begin + (end - begin + PANEL - 1) // PANEL * PANEL
         for first in range(begin, end, PANEL):
             panel = address(keys) + first * width * item
             multiply(
@@ -106,7 +123,7 @@ def attention(
                 max(0, row - before),
                 min(length, row + after + 1),
                 begin,
-                end,
+                padded,
                 scale,
                 bias - 4 * row if bias != 0 else 0,
                 probs,
@@ -120,7 +137,7 @@ def attention(
                 prob + begin * item,
                 prob_bytes,
                 panel,
-                ((end - begin) * item + 3) // 4,
+                steps_read(qkv, ((end - begin) * item + 3) // 4),
                 address(tile),
                 PANEL_BYTES,
             )
@@ -133,3 +150,4 @@ def attention(
                 for half in range(2):
                     y = load(address(tile) + i * PANEL_BYTES + half * VECTOR_BYTES) / sums[i]
                     store_as(context, target + half * (PANEL // 2) * context.itemsize, y)
+    matrices_end(qkv)

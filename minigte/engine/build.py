@@ -31,9 +31,9 @@ import minigte.version
 from minigte.engine import sources
 from minigte.engine.formats import BYTES
 from minigte.engine.kernels import example
-from minigte.engine.level import levels_of
+from minigte.engine.level import AMX, levels_of
 from minigte.engine.library import file_name, kinds, layout, parts
-from minigte.engine.processor import machine
+from minigte.engine.processor import machine, may_use_matrices
 from minigte.runtime.replacing import replacing
 
 
@@ -47,7 +47,9 @@ class Platform(NamedTuple):
     @property
     def levels(self) -> dict[str, frozenset[str]]:
         """The levels to build for it, and the features that their code may use."""
-        return levels_of(self.machine)
+        matrices = self.system == "linux"  # others are not asked for these registers
+        found = levels_of(self.machine).items()
+        return {name: features for name, features in found if matrices or features.isdisjoint(AMX)}
 
     @property
     def exported(self) -> str:
@@ -145,6 +147,8 @@ def build(
 def levels_here() -> list[str]:
     """The best level of this very processor."""
     features = {name for name, has in llvm.get_host_cpu_features().items() if has}
+    if not may_use_matrices():
+        features -= set(AMX)
     return [name for name, needed in levels_of(machine()).items() if needed <= features][-1:]
 
 

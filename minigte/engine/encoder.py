@@ -16,12 +16,9 @@ from minigte.engine.finishes import LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import entry, step
 from minigte.engine.linear import Rotation
 from minigte.engine.rows import convert
-from minigte.engine.simd import PANEL, TILE_ROWS, address
+from minigte.engine.simd import PANEL, address, block_rows, rows_at_once
 from minigte.engine.steps import Team, meet, norm, norm_sum, own_rows, product, ready
-from minigte.engine.target import LEVEL
 from minigte.engine.team import barrier, follow, lead, share
-
-BLOCK_ROWS = LEVEL.block_rows
 
 
 @entry
@@ -34,7 +31,7 @@ def forward(model, workspace, input_ids, token_type_ids, offsets, out, meeting, 
     if size == 0:
         return
     tokens = len(input_ids)
-    team = Team(meeting, rank, size, size > 1 and tokens <= BLOCK_ROWS)
+    team = Team(meeting, rank, size, size > 1 and tokens <= block_rows(model.query_key.panels))
     first, last = share(tokens, rank, size, 1)
     embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last)
     barrier(meeting, size)
@@ -88,8 +85,8 @@ def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last
 @step
 def encoder_layer(model, layer, workspace, offsets, team):
     """Self-attention, then feed-forward, each added to x, and the sum normed: (N, D) -> (N, D)."""
-    tokens = offsets[-1]
-    first, last = (0, tokens) if team.by_outputs else share(tokens, team.rank, team.size, TILE_ROWS)
+    tokens, at_once = offsets[-1], rows_at_once(model.query_key.panels)
+    first, last = (0, tokens) if team.by_outputs else share(tokens, team.rank, team.size, at_once)
     x_input, x_value, scales = (
         workspace.x_input[first:last],
         workspace.x_value[first:last],
@@ -124,8 +121,9 @@ def encoder_layer(model, layer, workspace, offsets, team):
     meet(team)
     norm_sum(model, model.norm_after_attention[layer], workspace, own_first, own_last)
     meet(team)
-    for start in range(first, last, BLOCK_ROWS):
-        feed_forward(model, layer, workspace, start, min(last, start + BLOCK_ROWS), rotation, team)
+    block = block_rows(model.query_key.panels)
+    for start in range(first, last, block):
+        feed_forward(model, layer, workspace, start, min(last, start + block), rotation, team)
 
 
 @step
@@ -161,7 +159,7 @@ def self_attention(model, layer, workspace, offsets, team):
 
 @step
 def feed_forward(model, layer, workspace, start, stop, rotation, team):
-    """x = x + act(y W₁ᵀ + b₁) W₂ᵀ + b₂ with y the normed x, for at most BLOCK_ROWS rows; then its norm.
+    """x = x + act(y W₁ᵀ + b₁) W₂ᵀ + b₂ with y the normed x, for at most block_rows rows; then its norm.
 
     (M, D) -> (M, F) -> (M, D)
     """

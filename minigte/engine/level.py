@@ -2,11 +2,17 @@
 
 A *tile* is ``tile_rows`` x ``panel`` numbers that stay in registers while a matrix product runs over its
 inner dimension. Everything that is packed, padded or blocked follows these few numbers.
+
+Newer Intel processors have registers for matrices beside those for vectors (AMX): one instruction multiplies
+16 rows by 16 columns, of bfloat16 or int8. They read the same panels.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+# Of a register of AMX: rows, and bytes of each.
+MATRIX_ROWS, MATRIX_BYTES = 16, 64
 
 
 class Level(NamedTuple):
@@ -18,11 +24,17 @@ class Level(NamedTuple):
     tile_rows: int
     bfloat16_dot: bool  # pairs of bfloat16 are multiplied and added by one instruction
     int8_dot: bool  # and quadruples of int8
+    matrices: bool  # and whole matrices of both
 
     @property
     def name(self) -> str:
         """How built kernels and ``MINIGTE_CPU`` call it, for example "avx512-vnni-bf16"."""
-        return self.vectors + "-vnni" * self.int8_dot + "-bf16" * self.bfloat16_dot
+        dots = "-vnni" * self.int8_dot + "-bf16" * self.bfloat16_dot
+        return self.vectors + dots + "-amx" * self.matrices
+
+    def rows(self, *, narrow: bool) -> int:
+        """Rows that are multiplied at a time: of float32, or, ``narrow``, of a type with matrix registers."""
+        return 2 * MATRIX_ROWS if narrow and self.matrices else self.tile_rows
 
     @property
     def panel(self) -> int:
@@ -34,14 +46,13 @@ class Level(NamedTuple):
         """How many int8 neighbours along the inner dimension lie side by side in a panel."""
         return 4 if self.int8_dot else 2
 
-    @property
-    def block_rows(self) -> int:
+    def block_rows(self, *, narrow: bool) -> int:
         """Rows of the feed-forward block that are computed at a time.
 
         So many that their F-wide intermediate stays in the processor's second cache; any multiple of
-        ``tile_rows`` gives the same bits.
+        ``rows`` gives the same bits.
         """
-        return 8 * self.tile_rows
+        return 8 * self.rows(narrow=narrow)
 
     @property
     def pad_rows(self) -> int:
@@ -54,6 +65,8 @@ class Level(NamedTuple):
 
     def instructions(self, dtype: str) -> str:
         """The instructions that multiply matrices of ``dtype``, for example "avx512 + vnni"."""
+        if self.matrices and dtype != "float32":
+            return f"{self.vectors} + amx"
         if dtype == "bfloat16":
             return (
                 f"{self.vectors} + bf16"
@@ -64,6 +77,8 @@ class Level(NamedTuple):
             return f"{self.vectors} + vnni" if self.int8_dot else f"{self.vectors}, int8 widened to int16"
         return self.vectors
 
+
+AMX = ("amx-tile", "amx-bf16", "amx-int8")
 
 # What kernels that are built ahead of time may use, by LLVM's names of a processor's features: the levels of
 # each family, worst first.
@@ -79,6 +94,7 @@ _X86_64: tuple[tuple[str, ...], ...] = (
     _AVX512,
     (*_AVX512, "avx512vnni"),
     (*_AVX512, "avx512vnni", "avx512bf16"),
+    (*_AVX512, "avx512vnni", "avx512bf16", *AMX),
 )
 FEATURES = {"x86_64": _X86_64, "aarch64": (("neon",),)}
 
@@ -96,6 +112,7 @@ def level_of(triple: str, features: frozenset[str]) -> Level:
         tile_rows=12 if features & {"avx512f", "neon"} else 6,
         bfloat16_dot={"avx512f", "avx512bf16"} <= features,
         int8_dot={"avx512f", "avx512vnni"} <= features or (lanes == 8 and "avxvnni" in features),
+        matrices={"avx512vnni", "avx512bf16", *AMX} <= features,
     )
 
 

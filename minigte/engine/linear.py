@@ -1,7 +1,7 @@
 """Linear layers: products tile by tile in registers, fused with what follows.
 
 The weights are packed as ``weights.Matrix`` says. A product walks over the panels, and for each over the
-rows, TILE_ROWS at a time; a tile's inner dimension is summed from first to last, in chunks of CHUNK_STEPS
+rows, a tile's at a time; a tile's inner dimension is summed from first to last, in chunks of CHUNK_STEPS
 whatever the rows, so a row's result depends on that row alone.
 """
 
@@ -26,8 +26,13 @@ from minigte.engine.simd import (
     load,
     load_difference,
     load_float,
+    matrices_begin,
+    matrices_end,
+    matrix_tile,
+    rows_at_once,
     store_as,
     tile,
+    whole_matrices,
 )
 
 # Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
@@ -37,9 +42,19 @@ CHUNK_STEPS = 384
 
 @kernel
 def multiply(like, height, a, a_stride, b, steps, c, c_stride):
-    """C = A B for ``height`` <= TILE_ROWS rows of A and one panel B, by address; ``like`` is of B's type."""
-    for first in range(0, steps, CHUNK_STEPS):
-        tile(like, height, a, a_stride, b, first, min(steps, first + CHUNK_STEPS), c, c_stride)
+    """C = A B for ``height`` <= ``rows_at_once`` rows of A and one panel B, by address.
+
+    ``like`` is of B's type. Where the processor has matrix registers for it, 16 or 32 rows of A are read, and
+    of C written, whatever the height.
+    """
+    whole = whole_matrices(like, steps)
+    if whole > 0:
+        matrix_tile(like, height, a, a_stride, b, whole, c, c_stride)
+    for top in range(0, height if whole < steps else 0, TILE_ROWS):
+        rows = min(TILE_ROWS, height - top)
+        a_rows, c_rows = a + top * a_stride, c + top * c_stride
+        for first in range(whole, steps, CHUNK_STEPS):
+            tile(like, rows, a_rows, a_stride, b, first, min(steps, first + CHUNK_STEPS), c_rows, c_stride)
 
 
 def _dequantize(like, total, offset, scale, row_scale):
@@ -72,7 +87,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
     half as many outputs; ``start`` is the column of ``out`` where the outputs begin.
     """
-    height, steps = a.shape[0], matrix.panels.shape[2]
+    height, steps, at_once = a.shape[0], matrix.panels.shape[2], rows_at_once(matrix.panels)
     panel_bytes = matrix.panels.strides[1]
     a_stride, out_stride = a.strides[0], out.strides[0]
     tile_address, a_address, out_address = address(scratch), address(a), address(out) + start * out.itemsize
@@ -80,9 +95,10 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
     offset = address(matrix.offset) + layer * matrix.offset.strides[0] + first * PANEL_BYTES
+    matrices_begin(matrix.panels)
     for column in range(first, last):
-        for top in range(0, height, TILE_ROWS):
-            rows = min(TILE_ROWS, height - top)
+        for top in range(0, height, at_once):
+            rows = min(at_once, height - top)
             multiply(
                 matrix.panels,
                 rows,
@@ -131,6 +147,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
         bias += PANEL_BYTES
         scale += PANEL_BYTES
         offset += PANEL_BYTES
+    matrices_end(matrix.panels)
 
 
 @step

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+import sys
 from collections.abc import Callable
+
+from minigte.engine.level import AMX
 
 # (leaf, subleaf) to the registers eax, ebx, ecx, edx: what the instruction cpuid answers.
 Cpuid = Callable[[int, int], tuple[int, ...]]
 
-EAX, EBX, ECX = range(3)
+EAX, EBX, ECX, EDX = range(4)
 # Where cpuid tells of a feature, by LLVM's name: leaf, subleaf, register, bit. From the manuals of Intel
 # (volume 2A, CPUID) and AMD (volume 3, appendix E).
 X86_64 = {
@@ -30,13 +35,18 @@ X86_64 = {
     "avx512bw": (7, 0, EBX, 30),
     "avx512vl": (7, 0, EBX, 31),
     "avx512vnni": (7, 0, ECX, 11),
+    "amx-bf16": (7, 0, EDX, 22),
+    "amx-tile": (7, 0, EDX, 24),
+    "amx-int8": (7, 0, EDX, 25),
     "avxvnni": (7, 1, EAX, 4),
     "avx512bf16": (7, 1, EAX, 5),
     "lzcnt": (0x80000001, 0, ECX, 5),
 }
 OSXSAVE = (1, 0, ECX, 27)  # the system lets programs read XCR0
 # The parts of wide registers that the system keeps when it changes threads, as bits of XCR0.
-YMM, ZMM = 0b00000110, 0b11100110
+YMM, ZMM, TMM = 0b00000110, 0b11100110, 0b11 << 17
+# arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), from Linux 5.16: its number on x86-64, its arguments.
+ARCH_PRCTL, REQUEST, MATRIX_REGISTERS = 158, 0x1023, 18
 
 
 def machine() -> str:
@@ -60,4 +70,21 @@ def x86_64_features(cpuid: Cpuid, xcr0: Callable[[], int]) -> frozenset[str]:
         names -= {"avx", "avx2", "fma", "f16c", "avxvnni"}
     if kept & ZMM != ZMM:
         names = {name for name in names if not name.startswith("avx512")}
+    if kept & TMM != TMM:
+        names -= set(AMX)
     return frozenset(names)
+
+
+@functools.cache
+def may_use_matrices() -> bool:
+    """Ask the system for AMX's registers, for all threads of this process and of those that it forks.
+
+    Only Linux is asked. It refuses where it is too old, in some sandboxes, and where a thread has a stack for
+    signals that is too small to keep these registers.
+    """
+    if sys.platform != "linux" or machine() != "x86_64":
+        return False
+    try:
+        return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST, MATRIX_REGISTERS) == 0)
+    except (OSError, AttributeError):
+        return False

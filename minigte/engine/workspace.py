@@ -19,8 +19,8 @@ CACHE_LINE = 64  # bytes
 class Workspace(NamedTuple):
     """The arrays one pass writes to; an array and its ``_input``, what a product reads of it, may be one.
 
-    Those with N rows have ``Level.pad_rows`` more than are used. M is ``Level.block_rows``, R
-    ``Level.tile_rows``, T the longest text.
+    Those with N rows have ``Level.pad_rows`` more than are used. M is
+    ``Format.block_rows``, R ``Format.rows``, T the longest text.
     """
 
     positions: Int64  # (N,) each token's place in its text
@@ -40,7 +40,7 @@ class Workspace(NamedTuple):
     values: npt.NDArray[Any]  # (members, T K)
     scores: Float32  # (members, R, T)
     probs: npt.NDArray[Any]  # (members, R, T)
-    sums: Float32  # (members, R), padded to a cache line
+    sums: Float32  # (members, R), padded to cache lines
     tile: Float32  # (members, R * panel)
 
 
@@ -53,7 +53,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     """A workspace for passes of at most ``tokens`` tokens by teams of at most ``members``, all zeros."""
     form, padded = format_of(dtype, level), level.padded
     stored, read, attended = form.stored, form.read, form.attended
-    rows, block, length = tokens + level.pad_rows, level.block_rows, padded(tokens)
+    rows, block, length = tokens + level.pad_rows, form.block_rows, padded(tokens)
     hidden_width, head_width = padded(spec.hidden_size), padded(spec.head_size)
     context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
 
@@ -70,7 +70,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     x_value = next((a for a in (normed, x_input) if a.dtype == attended), None)
     context, context_input = pair(stored, read, rows, context_width)
     intermediate, intermediate_input = pair(stored, read, members, block, wide)
-    scores, probs = pair(np.float32, attended, members, level.tile_rows, length)
+    scores, probs = pair(np.float32, attended, members, form.rows, length)
     return Workspace(
         positions=zeros(np.int64, rows),
         x=zeros(np.float32, rows, hidden_width) if spec.norm_first else normed,
@@ -88,6 +88,6 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
         values=zeros(attended, members, (length + 1) * head_width),
         scores=scores,
         probs=probs,
-        sums=zeros(np.float32, members, CACHE_LINE // 4),
-        tile=zeros(np.float32, members, level.tile_rows * level.panel),
+        sums=zeros(np.float32, members, padded(form.rows)),
+        tile=zeros(np.float32, members, form.rows * level.panel),
     )

@@ -51,7 +51,8 @@ CONFIGS = {
     "one position": {"max_position_embeddings": 1},
 }
 LENGTHS = [80, 79, 33, 32, 31, 17, 16, 15, 12, 11, 7, 3, 2, 1, 1]
-BLOCK_ROWS = kernels().level.block_rows
+# On either side of where a block of rows ends, in each dtype.
+BLOCKS = {kernels().level.block_rows(narrow=narrow) + by for narrow in (False, True) for by in (-1, 0, 1)}
 HIDDEN_STATE = {"float32": 1e-5, "bfloat16": 0.2, "int8": 0.5}  # largest difference, of order 1
 COSINE = {"float32": 1 - 1e-6, "bfloat16": 0.9995, "int8": 0.995}  # smallest, for random weights
 
@@ -99,7 +100,7 @@ def test_every_architecture_equals_its_reference(name: str, seed: int, dtype: st
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("length", [1, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, UNIT_TOKENS + 1, 600])
+@pytest.mark.parametrize("length", sorted({1, *BLOCKS, UNIT_TOKENS + 1, 600}))
 def test_one_text_of_any_length_by_a_team(length: int, dtype: str) -> None:
     config = make_config(max_position_embeddings=600)
     weights = random_weights(config)

@@ -13,6 +13,7 @@ from minigte.engine import simd
 from minigte.engine.activations import LOG2_E, activate, exp2, gelu, gelu_new, silu
 from minigte.engine.attention import attention
 from minigte.engine.finishes import ACTIVATIONS, GATED, GELU_10, LINEAR, RELU, RESIDUAL, ROTATE
+from minigte.engine.formats import format_of
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear
 from minigte.engine.rows import convert, normalize, quantize, softmax
@@ -269,13 +270,13 @@ def _product(
     source[:rows, : x.shape[1]] = x
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales)
-    tile = zeros(np.float32, TILE_ROWS * PANEL)
+    tile = zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
     linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, rotation, out, 0, tile)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
-    rows=st.integers(1, 4 * TILE_ROWS),
+    rows=st.integers(1, 72),
     inputs=st.integers(1, 900),
     outputs=st.integers(1, 3 * PANEL),
     finish=st.sampled_from([LINEAR, RESIDUAL, *ACTIVATIONS.values()]),
@@ -304,7 +305,7 @@ ATOL = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
-    rows=st.integers(1, 2 * TILE_ROWS),
+    rows=st.integers(1, 40),
     panels=st.integers(1, 3),
     activation=st.sampled_from(list(ACTIVATIONS.values())),
 )
@@ -358,13 +359,13 @@ def test_int8_products_are_exact(rows: int, inputs: int, outputs: int) -> None:
 
 @pytest.mark.parametrize("kind", [np.float32, np.uint16] if LEVEL.bfloat16_dot else [np.float32])
 @pytest.mark.parametrize("head_size", [1, 4, 32, 64, 65])
-@pytest.mark.parametrize("length", [1, 2, TILE_ROWS, TILE_ROWS + 1, PANEL + 1, 131])
+@pytest.mark.parametrize("length", [1, 2, TILE_ROWS, TILE_ROWS + 1, 16, 17, PANEL + 1, 131])
 @pytest.mark.parametrize(
     ("before", "after", "with_bias"),
     [(131, 131, False), (131, 131, True), (131, 0, True), (40, 40, False), (1, 1, True), (0, 0, False)],
 )
 def test_attention(length: int, head_size: int, kind: type, before: int, after: int, with_bias: bool) -> None:
-    heads, width = 3, LEVEL.padded(head_size)
+    heads, width, at_once = 3, LEVEL.padded(head_size), LEVEL.rows(narrow=kind != np.float32)
     rng = np.random.default_rng(length)
     parts = rng.normal(0, 1, (3, heads, length, head_size)).astype(np.float32)
     if kind == np.uint16:
@@ -392,10 +393,10 @@ def test_attention(length: int, head_size: int, kind: type, before: int, after: 
             after,
             zeros(kind, longest * width),
             zeros(kind, (longest + 1) * width),
-            scores := zeros(np.float32, TILE_ROWS, longest),
-            scores if kind == np.float32 else zeros(kind, TILE_ROWS, longest),
-            zeros(np.float32, TILE_ROWS),
-            zeros(np.float32, TILE_ROWS * PANEL),
+            scores := zeros(np.float32, at_once, longest),
+            scores if kind == np.float32 else zeros(kind, at_once, longest),
+            zeros(np.float32, at_once),
+            zeros(np.float32, at_once * PANEL),
             context,
         )
     distance = np.arange(length) - np.arange(length)[:, None]

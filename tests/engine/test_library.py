@@ -17,7 +17,16 @@ from minigte.engine import library, sources
 from minigte.engine.kernels import example
 from minigte.engine.level import level_of, levels_of
 from minigte.engine.library import Library, file_name, kinds, layout, parts, table
-from minigte.engine.processor import OSXSAVE, X86_64, YMM, ZMM, machine, x86_64_features
+from minigte.engine.processor import (
+    OSXSAVE,
+    TMM,
+    X86_64,
+    YMM,
+    ZMM,
+    machine,
+    may_use_matrices,
+    x86_64_features,
+)
 from minigte.errors import InputError, MissingDependencyError
 
 HERE = Path(__file__).parent
@@ -245,16 +254,21 @@ def never() -> int:
 @pytest.mark.parametrize("level", levels_of("x86_64"))
 def test_each_level_is_found(level: str) -> None:
     features = set(levels_of("x86_64")[level])
-    assert x86_64_features(cpuid_of(features), lambda: ZMM) == features
+    assert x86_64_features(cpuid_of(features), lambda: ZMM | TMM) == features
 
 
 def test_registers_that_the_system_does_not_keep_are_not_used() -> None:
     everything = set(X86_64)
     best = {}
-    for kept in (ZMM, YMM, 0):
+    for kept in (ZMM | TMM, ZMM, YMM, 0):
         found = x86_64_features(cpuid_of(everything), lambda kept=kept: kept)
         best[kept] = [name for name, needed in levels_of("x86_64").items() if needed <= found][-1]
-    assert best == {ZMM: "avx512-vnni-bf16", YMM: "avx2-vnni", 0: "sse2"}
+    assert best == {
+        ZMM | TMM: "avx512-vnni-bf16-amx",
+        ZMM: "avx512-vnni-bf16",
+        YMM: "avx2-vnni",
+        0: "sse2",
+    }
     assert not {"avx", "avx2", "fma"} & x86_64_features(cpuid_of(everything, osxsave=False), never)
 
 
@@ -291,3 +305,22 @@ def test_an_engine_on_the_built_kernels(built: Path) -> None:
         )
         wanted = bert.forward(config, weights, batch.input_ids, batch.offsets)
         np.testing.assert_allclose(states, wanted, rtol=0, atol=1e-5)
+
+
+# Linux gives no matrix registers to a process whose stack for signals could not keep them.
+SMALL_STACK = """
+import ctypes
+class Stack(ctypes.Structure):
+    _fields_ = [("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+memory = ctypes.create_string_buffer(8192)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, 8192)), None) == 0
+from minigte.engine.processor import may_use_matrices
+from minigte.engine.target import LEVEL
+print(may_use_matrices(), LEVEL.name)
+"""
+
+
+@pytest.mark.skipif(not may_use_matrices(), reason="no matrix registers here")
+def test_matrix_registers_that_the_system_refuses_are_not_used() -> None:
+    run = subprocess.run([sys.executable, "-c", SMALL_STACK], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "avx512-vnni-bf16"]

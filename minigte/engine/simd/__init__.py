@@ -2,6 +2,15 @@
 
 from minigte.engine.simd.atomics import atomic_add, atomic_load, nap, relax, sleep_on, wake_all
 from minigte.engine.simd.llvm import LANES, PANEL, PANEL_BYTES, VECTOR_BYTES
+from minigte.engine.simd.matrices import (
+    block_rows,
+    matrices_begin,
+    matrices_end,
+    matrix_tile,
+    rows_at_once,
+    steps_read,
+    whole_matrices,
+)
 from minigte.engine.simd.tiles import TILE_ROWS, tile
 from minigte.engine.simd.vectors import (
     ROUNDER,
@@ -39,6 +48,7 @@ __all__ = [
     "address",
     "atomic_add",
     "atomic_load",
+    "block_rows",
     "fma",
     "interleave",
     "lane_maximum",
@@ -49,14 +59,19 @@ __all__ = [
     "load_difference",
     "load_float",
     "magnitude",
+    "matrices_begin",
+    "matrices_end",
+    "matrix_tile",
     "maximum",
     "maximum_or_nan",
     "minimum",
     "nap",
     "relax",
+    "rows_at_once",
     "sleep_on",
     "splat",
     "square_root",
+    "steps_read",
     "store",
     "store_as",
     "store_low_bytes",
@@ -65,4 +80,5 @@ __all__ = [
     "transpose",
     "wake_all",
     "where_less",
+    "whole_matrices",
 ]
