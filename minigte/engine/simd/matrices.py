@@ -136,8 +136,9 @@ def _sum_matrices(builder, registers, product, a, a_stride, b, steps, c, c_strid
     step = builder.phi(I64)
     step.add_incoming(I64(0), entry)
     here = builder.add(b, builder.mul(step, I64(PANEL_BYTES)))
-    for line in range(0, STEPS * PANEL_BYTES, CACHE_LINE):
-        prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
+    if registers == 1:  # with few rows the weights are what is waited for
+        for line in range(0, STEPS * PANEL_BYTES, CACHE_LINE):
+            prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
     for half, register in enumerate(OF_B):
         column = _pointer(builder, builder.add(here, I64(half * VECTOR_BYTES)))
         _instruction(builder, "tileloadd64", I8(register), column, I64(PANEL_BYTES))
