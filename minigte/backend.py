@@ -104,7 +104,7 @@ def choose_backend(backend: str, dtype: str, threads: int | None = None) -> str:
         whole_number("threads", threads, 1)
     if backend == "numpy":
         if dtype != "float32":
-            raise InputError(f"the numpy backend computes in float32 alone: for {dtype} use backend='auto'")
+            raise InputError(f"the numpy backend computes in float32 only: for {dtype} use backend='auto'")
         return "numpy"
     missing = {"built": built_missing, "jit": jit_missing}
     reasons = {}

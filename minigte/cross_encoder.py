@@ -67,7 +67,7 @@ class CrossEncoder:
     ) -> None:
         """Load a model from a folder, or by name from a cache or a download.
 
-        ``num_labels``: how many scores a pair has, where config.json does not say.
+        ``num_labels``: how many scores a pair has, if config.json does not say.
         ``max_length``: cut pairs to fewer tokens than the model could read.
         ``activation_fn``: what is applied to the logits, an array (B, labels), in place of the model's own.
         The others are those of ``Embedder``.
@@ -128,7 +128,7 @@ class CrossEncoder:
         "ignore" cuts them, "error" raises InputTooLongError. The longer text is cut first.
         ``others``: arguments about torch, where they change nothing.
 
-        Raises InputError, which names the position, for anything that is not a pair of texts.
+        Raises InputError for anything that is not a pair of texts, and names its position.
         """
         accept("predict", others, ENCODE_OPTIONS)
         one_of("truncation", truncation, TRUNCATIONS)
@@ -167,7 +167,7 @@ class CrossEncoder:
         truncation: str = "warn",
         **others: Unpack[TorchOptions],
     ) -> list[Ranked]:
-        """The documents by how well they answer the query, best first, equal ones by position.
+        """Order documents by how well they answer the query, best first, ties by position.
 
         Gives {"corpus_id": position, "score": score} for each, and its "text" with ``return_documents``;
         ``top_k`` is how many, None for all. The other arguments are those of ``predict``.
@@ -217,7 +217,9 @@ class CrossEncoder:
                 logits[batch.index] = classify(self.config.head, self._head, hidden, batch.offsets)
             progress.embedded(len(batch.index))
         if not np.isfinite(logits).all():
-            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
+            raise CheckpointError(
+                f"{self.source.folder}: the weights make float32 overflow: download them again"
+            )
         return logits
 
     @property

@@ -82,7 +82,8 @@ class Embedder:
     """A text embedding model; any number of threads may use one at once.
 
     As in sentence-transformers, ``prompts``, ``default_prompt_name``, ``max_seq_length``, ``truncate_dim``
-    and ``similarity_fn_name`` can be assigned; a call uses what it finds when it begins. Nothing else can.
+    and ``similarity_fn_name`` can be assigned; a call uses the values it finds at its start. No other
+    attribute can be assigned.
     """
 
     def __init__(
@@ -105,19 +106,24 @@ class Embedder:
     ) -> None:
         """Load a model from a folder, or by name from a cache or a download.
 
-        ``revision``, ``cache_folder``, ``local_files_only``, ``token``: see ``sources.find_model``.
-        ``prompts``: texts to put in front, by name, beside the model's own or in their place.
-        ``max_seq_length``: cut texts to fewer tokens than the model could read.
+        ``revision``: a commit, branch or tag of the model's repository.
+        ``cache_folder``: where downloads are kept; by default the user's cache.
+        ``local_files_only``: never use the network.
+        ``token``: for private repositories, as huggingface_hub takes it.
+        ``prompts``: texts to put before each text, by name. They are added to the model's own, or replace
+        them.
+        ``default_prompt_name``: the prompt of a call that names none.
+        ``max_seq_length``: cut texts to this many tokens, at most what the model reads.
         ``truncate_dim``: keep only this many leading components of each vector.
-        ``similarity_fn_name``: "cosine", "dot", "euclidean" or "manhattan", in place of the model's own.
+        ``similarity_fn_name``: "cosine", "dot", "euclidean" or "manhattan", instead of the model's own.
         ``dtype``: what the matrix products are computed in, "float32", "bfloat16" or "int8".
-        ``backend``: "built" is the kernels that came with minigte, "jit" compiles them for this processor by
-        Numba, "numpy" runs the reference; "auto" is the first of these that works, see ``backend_name``.
-        ``threads``: how many share the work; None is as many as the process may use.
-        ``others``: sentence-transformers' other arguments, where they change nothing; see
-        ``calls.sentence_transformers``.
+        ``backend``: "built" uses the kernels that came with minigte, "jit" compiles them with Numba, and
+        "numpy" runs the reference; "auto" takes the first of these that works, and ``backend_name`` says
+        which.
+        ``threads``: how many threads share the work; None means one for each core the process may use.
+        ``others``: further arguments of sentence-transformers, accepted where they change nothing.
 
-        Raises a MinigteError that names the file or argument at fault.
+        Raises a MinigteError that names the file or the argument at fault.
         """
         accept("Embedder", others, LOAD_OPTIONS)
         backend = BACKENDS.get(backend, backend)
@@ -186,30 +192,30 @@ class Embedder:
         task: str | None = None,
         **others: Unpack[TorchOptions],
     ) -> Any:
-        """Embed texts: a str gives (D,), an iterable of B texts gives (B, D) in its order.
+        """Turn texts into vectors: a str gives (D,), an iterable of B texts gives (B, D), in the same order.
 
         The arguments are those of sentence-transformers:
 
-        ``prompt_name``, ``prompt``: text to put in front of each text, by its name or itself.
+        ``prompt_name``, ``prompt``: a text to put before each text, by its name or as it is.
         ``batch_size``: at most this many texts, and at most BATCH_TOKENS tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
         ``output_value``: "sentence_embedding", "token_embeddings" for one (T, D) array per text, or None for
         a ``Features`` dict per text with all there is.
         ``precision``: "float32", "int8", "uint8", "binary" or "ubinary"; see ``quantize_embeddings``.
-        ``normalize_embeddings``: scale to length 1 at the end, also where the model itself does not, or
-        where ``truncate_dim`` has cut its unit vectors.
-        ``truncation``: of texts longer than ``max_seq_length`` tokens: "warn" cuts them and warns once,
-        "ignore" cuts them, "error" raises InputTooLongError.
-        ``task``: "query" or "document", for models that cut either to a length of its own.
-        ``others``: arguments about torch, where they change nothing; see ``calls.sentence_transformers``.
+        ``normalize_embeddings``: scale the vectors to length 1 at the end, even if the model does not, or
+        ``truncate_dim`` has shortened them.
+        ``truncation``: what to do with texts of more than ``max_seq_length`` tokens. "warn" cuts them and
+        warns once, "ignore" cuts them, "error" raises InputTooLongError.
+        ``task``: "query" or "document", for models that cut the two to different lengths.
+        ``others``: arguments about torch, accepted where they change nothing.
 
-        Raises InputError, which names the position, for anything that is not text.
+        Raises InputError for anything that is not text, and names its position.
         """
         precision = "float32" if precision is None else precision
         one_of("precision", precision, PRECISIONS)
         if output_value is None and precision != "float32":
             raise InputError(
-                f"precision {precision!r} is of vectors: leave output_value=None or precision away"
+                f"precision {precision!r} applies only to vectors: omit output_value=None or precision"
             )
         stream = self.encode_stream(
             [sentences] if isinstance(sentences, str) else sentences,
@@ -252,10 +258,10 @@ class Embedder:
     ) -> Iterator[Any]:
         """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
 
-        ``sentences`` may be a generator of any length; as many are read as are yielded. ``start`` is how many
-        texts came before them in an earlier call; errors and the progress bar count on from there.
+        ``sentences`` can be a generator of any length, and is read only as fast as vectors are taken.
+        ``start`` says how many texts an earlier call has done: errors and the progress bar count from there.
 
-        Raises InputError at the call for arguments, and in the stream for a text.
+        Raises InputError for an argument at the call, and for a text when the stream reaches it.
         """
         accept("encode", others, ENCODE_OPTIONS)
         one_of("output_value", output_value, OUTPUT_VALUES)
@@ -334,7 +340,7 @@ class Embedder:
         prompt: str | None = None,
         **options: Any,
     ) -> Any:
-        """``encode`` with the prompt "query", never the default one, unless another is asked for."""
+        """``encode`` with the prompt "query", unless you choose another. The default prompt is not used."""
         options["prompt_name"] = self.prompt_name_of(("query",), prompt_name, prompt)
         return self.encode(inputs=sentences, prompt=prompt, task="query", **options)  # a subclass's, as there
 
@@ -346,9 +352,9 @@ class Embedder:
         prompt: str | None = None,
         **options: Any,
     ) -> Any:
-        """``encode`` with the prompt "document", never the default one, unless another is asked for.
+        """``encode`` with the prompt "document", unless you choose another. The default prompt is not used.
 
-        Where ``prompts`` was assigned without one of that name, "passage" or "corpus".
+        If ``prompts`` was assigned and has no such name, "passage" or "corpus" is used.
         """
         options["prompt_name"] = self.prompt_name_of(DOCUMENT_PROMPTS, prompt_name, prompt)
         return self.encode(inputs=sentences, prompt=prompt, task="document", **options)
@@ -371,9 +377,9 @@ class Embedder:
         prompt: str | None = None,
         **options: Unpack[StreamOptions],
     ) -> list[list[Hit]]:
-        """For each query the ``top_k`` most similar texts of the corpus, best first, equal ones by position.
+        """Find the ``top_k`` texts of the corpus most similar to each query, best first, ties by position.
 
-        The corpus may be a generator of any length: its vectors are made and dropped some thousands at a
+        The corpus can be a generator of any length: its vectors are made and dropped a few thousand at a
         time. ``options`` go to ``encode``. Gives one list of {"corpus_id": position, "score": similarity}
         per query.
         """
@@ -388,9 +394,9 @@ class Embedder:
     @overload
     def tokenize(self, sentences: Iterable[str]) -> TokensOfTexts: ...
     def tokenize(self, sentences: str | Iterable[str]) -> Tokens | TokensOfTexts:
-        """The ids the model would see, cut to ``max_seq_length``: {"input_ids": ..., "token_type_ids": ...}.
+        """The model's input, cut to ``max_seq_length``: {"input_ids": ..., "token_type_ids": ...}.
 
-        One list of ids per text, without padding; for a str, its list alone.
+        One list of ids per text, without padding; for a str, just its list.
         """
         input_ids = [text.input_ids for text in self.tokenizer.tokenize(as_list(sentences))]
         token_type_ids = [[0] * len(ids) for ids in input_ids]
@@ -417,10 +423,9 @@ class Embedder:
     ) -> Trace:
         """Every number on the way from a text to its vector, by name: see ``minigte.explain.Trace``.
 
-        The reference computes it in float32, whatever the backend: ``vector`` is that of ``encode`` with
-        backend="numpy". The engine keeps its weights packed, so they are read from the folder again and
-        dropped at the end (gte-small: 0.3 s, 133 MB); with backend="numpy" they are there. The arguments
-        are those of ``encode``.
+        The reference computes it in float32, whatever the backend is, so ``vector`` is what ``encode`` gives
+        with backend="numpy". For this the weights are read from the folder again and dropped at the end
+        (gte-small: 0.3 s, 133 MB); backend="numpy" already has them. The arguments are those of ``encode``.
         """
         from minigte.explain.trace import Text, trace
 
@@ -447,9 +452,9 @@ class Embedder:
     def explain_similarity(self, a: str | Trace, b: str | Trace) -> SimilarityTrace:
         """Which pairs of tokens carry the similarity of two texts, and how it grows layer by layer.
 
-        A text is explained with the default prompt; for another give its ``explain``. See
-        ``minigte.explain.SimilarityTrace``. Raises InputError where the model's similarity is neither
-        cosine nor dot, because no other is a sum over pairs of tokens.
+        Texts are explained with the default prompt; for another prompt, pass what ``explain`` returns. See
+        ``minigte.explain.SimilarityTrace``. Raises InputError if the model's similarity is neither cosine nor
+        dot, because only those are sums over pairs of tokens.
         """
         from minigte.explain.similarity import trace_similarity
 
@@ -460,7 +465,7 @@ class Embedder:
 
     @property
     def prompts(self) -> dict[str, str]:
-        """Texts to put in front, by name."""
+        """The texts that can be put before each text, by name."""
         return self._prompts
 
     @prompts.setter
@@ -469,7 +474,7 @@ class Embedder:
 
     @property
     def default_prompt_name(self) -> str | None:
-        """The prompt that ``encode`` puts in front where none is asked for."""
+        """The name of the prompt that ``encode`` uses when you choose none."""
         return self._default_prompt_name
 
     @default_prompt_name.setter
@@ -480,7 +485,7 @@ class Embedder:
 
     @property
     def max_seq_length(self) -> int:
-        """How many tokens of a text are read; at most ``config.max_seq_length``."""
+        """How many tokens of a text are read, at most ``config.max_seq_length``."""
         return self.tokenizer.max_seq_length
 
     @max_seq_length.setter
@@ -508,7 +513,7 @@ class Embedder:
 
     @property
     def similarity_fn_name(self) -> str:
-        """The name of what ``similarity`` computes; it stands in ``config``."""
+        """The name of what ``similarity`` computes."""
         return self.config.similarity_fn_name
 
     @similarity_fn_name.setter
@@ -543,7 +548,7 @@ class Embedder:
 
     @contextlib.contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """``truncate_dim`` is this for as long as the block lasts."""
+        """Change ``truncate_dim`` for the length of a with block."""
         before, self.truncate_dim = self.truncate_dim, truncate_dim
         try:
             yield
@@ -553,7 +558,7 @@ class Embedder:
     truncate_sentence_embeddings = truncate_embeddings  # its name before sentence-transformers 5.2
 
     def eval(self) -> Self:
-        """This Embedder: nothing of it is only for training."""
+        """Return this Embedder, which has no parts that are only for training."""
         return self
 
     def start_multi_process_pool(self, target_devices: object = None) -> dict[str, Any]:
@@ -563,7 +568,7 @@ class Embedder:
 
     @staticmethod
     def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
-        """Nothing: there are no processes to stop."""
+        """Do nothing: there are no processes to stop."""
 
     def encode_multi_process(
         self,
@@ -573,7 +578,7 @@ class Embedder:
         prompt: str | None = None,
         **options: Any,
     ) -> Matrix:
-        """``encode``: its threads use all cores without further processes."""
+        """Call ``encode``, whose threads use all cores without further processes."""
         return self.encode(sentences, prompt_name, prompt, pool=pool, **options)
 
     # What an object does
@@ -630,7 +635,9 @@ class Embedder:
 
     def _check_finite(self, values: Float32) -> None:
         if not np.isfinite(values).all():
-            raise CheckpointError(f"{self.source.folder}: the weights make float32 overflow: get them again")
+            raise CheckpointError(
+                f"{self.source.folder}: the weights make float32 overflow: download them again"
+            )
 
     def _prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """The text to put in front: ``prompt``, or the one named, or the default one, or none."""

@@ -15,11 +15,11 @@ class MinigteError(Exception):
 
 
 class ModelNotFoundError(MinigteError):
-    """No such model folder, or no way was found to obtain the named model."""
+    """There is no such model folder, or the named model could not be obtained."""
 
 
 class DownloadError(MinigteError):
-    """A download failed, or what arrived is not what the manifest says it must be."""
+    """A download failed, or brought something other than the model's known files."""
 
 
 class ConfigError(MinigteError):
@@ -35,7 +35,7 @@ class TokenizerError(MinigteError):
 
 
 class InputError(MinigteError, ValueError):
-    """The caller's argument or text cannot be embedded."""
+    """An argument or a text cannot be used."""
 
 
 class InputTooLongError(InputError):
@@ -43,23 +43,23 @@ class InputTooLongError(InputError):
 
 
 class UnsupportedError(MinigteError, AttributeError):
-    """An attribute that sentence-transformers has and minigte has not, or that cannot be assigned here."""
+    """An attribute that sentence-transformers has and minigte does not have, or that cannot be assigned."""
 
 
 class OutputError(MinigteError):
-    """A result could not be written; what stood at the path before is still there."""
+    """A result could not be written. What was at the path before is still there."""
 
 
 class MissingDependencyError(MinigteError, ImportError):
-    """An optional package is needed for what was asked; the message names what to install."""
+    """An optional package is missing. The message says what to install."""
 
 
 class OutOfMemoryError(MinigteError, MemoryError):
-    """The process may not use as much memory as the model needs; found out before it is loaded."""
+    """The process may not use as much memory as the model needs. Raised before the model is loaded."""
 
 
 class OverloadedError(MinigteError):
-    """More was asked for than can be computed in time; ``retry_after`` seconds later there may be room."""
+    """There is more to compute than can be done in time. Try again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         """Keep how many seconds the caller had better wait."""
@@ -68,19 +68,19 @@ class OverloadedError(MinigteError):
 
 
 class QueueFullError(OverloadedError):
-    """The request was refused when it came, because too much was waiting."""
+    """The request was refused on arrival, because too much was waiting."""
 
 
 class QueueTimeoutError(OverloadedError):
-    """The request has waited for as long as one may, and nothing of it has been computed."""
+    """The request has waited as long as it may, and nothing of it was computed."""
 
 
 class ClosedError(MinigteError):
-    """What was to compute the texts has been closed."""
+    """The AsyncEmbedder has been closed."""
 
 
 class TruncationWarning(UserWarning):
-    """Texts were cut to the model's maximal length."""
+    """Texts were cut to the length that the model reads."""
 
     def __init__(self, facts: str, way_out: str) -> None:
         """Keep apart how many were cut, and what to pass to have it otherwise: a command has options."""
@@ -93,4 +93,4 @@ class TruncationWarning(UserWarning):
 
 
 class AssumptionWarning(UserWarning):
-    """What no file of a model folder says was assumed, and vectors depend on it."""
+    """Something that no file of the model folder says was assumed, and the vectors depend on it."""

@@ -179,7 +179,7 @@ def test_wrong_choices():
     with pytest.raises(InputError, match=r"unknown dtype 'float16' \(known: float32, bfloat16, int8\)"):
         choose_backend("auto", "float16")
     for dtype in ("bfloat16", "int8"):
-        with pytest.raises(InputError, match=f"computes in float32 alone: for {dtype} use backend='auto'"):
+        with pytest.raises(InputError, match=f"computes in float32 only: for {dtype} use backend='auto'"):
             choose_backend("numpy", dtype)
     with pytest.raises(InputError, match="threads must be a whole number from 1, not 0"):
         choose_backend("auto", "float32", 0)

@@ -122,11 +122,11 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "…: minigte does not implement the module": lambda f: Embedder(
         model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.LayerNorm", "path": ""}]))
     ),
-    "… is not a whole safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
+    "… is not a complete safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
     "… asks for": lambda f: Embedder(
         model(f, model__safetensors=None, pytorch_model__bin="cposix\nsystem\n.")
     ),
-    "… is not a whole state dict": lambda f: Embedder(
+    "… is not a complete state dict": lambda f: Embedder(
         model(f, model__safetensors=None, pytorch_model__bin="")
     ),
     "… is a git-lfs": lambda f: Embedder(model(f, model__safetensors=LFS)),

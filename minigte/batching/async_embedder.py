@@ -30,9 +30,9 @@ SLICE = 16_000
 class AsyncEmbedder:
     """Serves an Embedder to many coroutines; a text's vector has the bits that ``Embedder.encode`` gives it.
 
-    Texts that wait are packed together, whoever sent them. A long call never delays a short one by more than
-    one unit of work (some 256 tokens, or one text), and a call that finds nothing else to do is computed at
-    once. A call that is cancelled gives up its place.
+    Texts that are waiting are computed together, whichever call they belong to. A long call delays a short
+    one by at most one unit of work (some 256 tokens, or one text), and a call that finds nothing waiting is
+    computed at once. A cancelled call gives up its place.
     """
 
     def __init__(
@@ -43,20 +43,21 @@ class AsyncEmbedder:
         max_queue_seconds: float | None = None,
         observer: Observer | None = None,
     ) -> None:
-        """Serve ``embedder``, which can go on being used directly too.
+        """Serve ``embedder``, which you can still use directly as well.
 
-        ``max_queue_tokens``: raise QueueFullError from a call that would make more tokens than this wait,
-        unless nothing waits. ``max_queue_seconds``: raise it also from a call that would wait for longer,
-        and QueueTimeoutError from one that has waited for so long. None is no limit.
+        ``max_queue_tokens``: if a call would make more tokens than this wait, it raises QueueFullError,
+        unless nothing is waiting.
+        ``max_queue_seconds``: if a call would wait longer than this, it raises QueueFullError; if it has
+        waited this long, QueueTimeoutError. None means no limit.
         ``observer``: is told of every unit that is computed; see ``batching.batcher.Observer``.
 
-        Raises UnsupportedError for a model that pools no tokens of a prompt: texts of several calls are
-        pooled together, whichever prompts they have.
+        Raises UnsupportedError for a model that leaves a prompt's tokens out of pooling: texts of several
+        calls, with different prompts, are pooled together.
         """
         if not embedder.config.include_prompt:
             raise UnsupportedError(
-                f"{embedder.source.name} pools no tokens of a prompt (include_prompt is false), which is "
-                "computed for the texts of one call alone: use its Embedder"
+                f"{embedder.source.name} leaves a prompt's tokens out of pooling (include_prompt is false), "
+                "so texts of several calls cannot share a batch: use Embedder instead"
             )
         self.embedder = embedder
         self.batcher = Batcher(
@@ -79,7 +80,7 @@ class AsyncEmbedder:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """End the threads. Calls that wait raise ClosedError, as new ones do; it may be called twice."""
+        """Stop the threads. Waiting and new calls raise ClosedError. Closing twice does no harm."""
         self.batcher.close()
         self._tokenizing.shutdown(cancel_futures=True)
 
@@ -98,7 +99,7 @@ class AsyncEmbedder:
     ) -> Any:
         """Embed texts: what ``Embedder.encode`` gives for these arguments, bit for bit.
 
-        Raises what that raises, and QueueFullError, QueueTimeoutError and ClosedError.
+        Raises the same errors, and QueueFullError, QueueTimeoutError and ClosedError.
         """
         embedder = self.embedder
         options: dict[str, Any] = {

@@ -168,7 +168,7 @@ class Batcher:
         if job.begun is None and not job.future.done():
             self._work.drop(job)
             job.error = QueueTimeoutError(
-                f"the request waited for {self._max_seconds:g} s and was given up: try again in 1 s", 1
+                f"the request waited for {self._max_seconds:g} s, which is too long: try again in 1 s", 1
             )
             job.settle()
 
@@ -224,7 +224,7 @@ class _Work:
             if thread is not threading.current_thread():
                 thread.join()
         for job in dict(self.queue.take(1 << 62)):
-            job.error = ClosedError("this batcher has been closed before the request's turn")
+            job.error = ClosedError("this batcher was closed before the request's turn came")
             with contextlib.suppress(RuntimeError):  # the loop has been closed too
                 job.loop.call_soon_threadsafe(job.settle)
 

@@ -66,7 +66,8 @@ class Table:
         if before is not None and not update:
             self._database.close()
             raise InputError(
-                f"{path} has a table {name!r}: give --update for what is new or changed, or another --table"
+                f"{path} already has a table {name!r}: add what is new or changed with --update, "
+                "or choose another --table"
             )
         self._before = before
 
@@ -93,13 +94,13 @@ class Table:
     def changed(self, records: Iterator[Record]) -> Iterator[Record]:
         """The records that are not in the table, or not as they are now.
 
-        Raises InputError, which names the text, for an id that is null or stands there twice.
+        Raises InputError, which names the text, for an id that is null or appears twice.
         """
         for number, record in enumerate(records):
             key = plain(record.id)
             if key is None or key in self._seen:
                 what = "no id" if key is None else f"the id {key!r}, which an earlier one has"
-                raise InputError(f"text {number} has {what}: a table needs one id a row (see --id-column)")
+                raise InputError(f"text {number} has {what}: a table needs one id per row (see --id-column)")
             self._seen.add(key)
             if self._known.get(key) == _digest(record):
                 self.skipped += 1
@@ -141,7 +142,7 @@ def _digest(record: Record) -> str:
 
 
 def _foreign(name: str) -> InputError:
-    return InputError(f"the table {name!r} is not of minigte embed: name another with --table")
+    return InputError(f"the table {name!r} was not written by minigte embed: choose another with --table")
 
 
 def _digests_of(table: Any) -> Iterator[tuple[Any, str]]:

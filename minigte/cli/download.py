@@ -9,13 +9,13 @@ from minigte.loading.sources import DEFAULT_MODEL
 
 
 @click.command(
-    short_help="Fetch a model unless it is here, and print its folder.",
+    short_help="Download a model if it is not here yet; print its folder.",
     epilog=options.examples("minigte download", "minigte download thenlper/gte-small"),
 )
 @click.argument("model", default=DEFAULT_MODEL)
 @options.origin
 def download(model: str, revision: str | None, cache_folder: str | None) -> None:
-    """Fetch MODEL unless it is on this machine, and print its folder."""
+    """Download MODEL if it is not on this machine yet, and print its folder."""
     from minigte.loading.sources import find_model
 
     click.echo(find_model(model, revision=revision, cache_folder=cache_folder).folder)

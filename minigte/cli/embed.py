@@ -38,7 +38,7 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
 
 @click.command(
     cls=options.TextsCommand,
-    short_help="Write one vector for each text of a file, or of stdin.",
+    short_help="Turn texts, files or stdin into vectors.",
     epilog=options.examples(
         "minigte embed 'hello world'",
         "minigte embed --input texts.txt --output vectors.npy",
@@ -59,37 +59,35 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
     multiple=True,
     metavar="FILE",
     callback=_not_empty,
-    help="A file of texts, also gzipped; a folder, whose .txt and .md files are a text each; a pattern such "
-    "as 'notes/*.csv'; - is stdin. May be given more than once.",
+    help="A file of texts, plain or gzipped; a folder, where each .txt or .md file is one text; or a pattern "
+    "such as 'notes/*.csv'. - is stdin. Can be given more than once.",
 )
-@options.one_file("--output", "-o", "output_path", help="Where to write; - is stdout, which is the default.")
+@options.one_file("--output", "-o", "output_path", help="Where to write; by default -, which is stdout.")
 @click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
-    help="By default the output's suffix tells; on stdout, a device or a pipe it is jsonl.",
+    help="The form of the output; by default its suffix says, and stdout, devices and pipes get jsonl.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an earlier run to the same file was ended.")
+@click.option("--resume", is_flag=True, help="Continue an earlier run to the same file that did not finish.")
+@click.option("--table", default="embeddings", show_default=True, help="The database table to write to.")
 @click.option(
-    "--table", default="embeddings", show_default=True, help="The table of a database that is written to."
-)
-@click.option(
-    "--update", is_flag=True, help="Embed only what is not in the table of the database, or has changed."
+    "--update", is_flag=True, help="Embed only what is new or has changed since the database was written."
 )
 @click.option(
     "--keep",
     metavar="COLUMNS",
-    help="Columns or keys to carry along, such as lang,created; all is every one, text the texts.",
+    help="Columns or keys to copy to the output, such as lang,created; all is all of them, text the texts.",
 )
 @click.option(
     "--chunk-tokens",
     type=click.IntRange(min=1),
-    help="Cut each text into chunks of at most so many tokens, where sentences end; the third chunk of text "
-    "7 is called 7#2.",
+    help="Cut each text into chunks of at most this many tokens, at the ends of sentences. The third chunk "
+    "of text 7 gets the id 7#2.",
 )
 @click.option(
     "--chunk-overlap",
     type=click.IntRange(min=0),
-    help="Begin each chunk with the last sentences of the one before, at most so many tokens.",
+    help="Repeat the last sentences of a chunk at the start of the next, up to this many tokens.",
 )
 @options.prompts("each text")
 @click.option(
@@ -97,7 +95,7 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
     type=click.IntRange(min=1),
     default=256,
     show_default=True,
-    help="Texts in one forward pass.",
+    help="How many texts to compute at once.",
 )
 @click.option("--normalize", "normalize_embeddings", is_flag=True, help="Scale the vectors to length 1.")
 @click.option(
@@ -105,14 +103,14 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
     type=click.Choice(["float32", "float16", "int8", "binary", "ubinary"]),
     default="float32",
     show_default=True,
-    help="Of the vectors that are written; int8 scales each so that its largest component is 127.",
+    help="The form of the numbers written; int8 scales each vector so that its largest component is 127.",
 )
 @click.option(
     "--truncation",
     type=click.Choice(["warn", "ignore", "error"]),
     default="warn",
     show_default=True,
-    help="What to do about texts that are too long for the model.",
+    help="What to do with texts that are too long for the model.",
 )
 @options.progress
 @options.reading
@@ -140,16 +138,17 @@ def embed(
     progress: bool | None,
     **model_options: Any,
 ) -> None:
-    """Embed TEXTS, files, a folder, or stdin; write one vector a text, with its id.
+    """Embed TEXTS, files, a folder or stdin, and write one vector per text, with its id.
 
-    TEXTS that are all names of files are refused, unless they stand behind --.
+    If all TEXTS are names of files, minigte asks what you mean. Put -- before them to embed the names.
 
-    The output appears under its name when it is whole. Until then what is done is kept beside it, in
-    OUTPUT.unfinished: if the run is ended before, even by a power cut, the same command with --resume goes
-    on from there, to the same file, byte for byte. A device or a pipe is written to as it goes.
+    The output appears under its name once it is complete. Until then the work done so far is kept in
+    OUTPUT.unfinished. If the run stops early, even in a power cut, give the same command with --resume:
+    it continues from there and writes the same file, byte for byte. Devices and pipes are written to as
+    vectors are made.
 
-    A name that ends in .db, .sqlite, .duckdb or .lancedb is a database: rows go into a table of it as they
-    are made, and the same command with --update embeds what is not there yet or has changed.
+    An output that ends in .db, .sqlite, .duckdb or .lancedb is a database. Rows are added to one of its
+    tables as they are made, and the same command with --update embeds what is new or has changed.
     """
     import numpy as np
 
@@ -174,25 +173,25 @@ def embed(
     if update and not database:
         raise click.UsageError("--update needs an --output that is a database: .db, .duckdb or .lancedb")
     if resume and database:
-        raise click.UsageError("what is done is in the database already: --update goes on from there")
+        raise click.UsageError("the database already has what is done: use --update to continue")
     keeps = output is not None and not database and is_replaceable(output)
     if resume and not keeps:
-        raise click.UsageError("--resume needs the --output that is to be resumed, which is a file")
+        raise click.UsageError("--resume needs --output with the name of the file to resume")
     output_format = output_format or _format_of(output, keeps or database)
     if output is None and output_format in DATABASES:
-        raise click.UsageError(f"{output_format} needs the --output that is the database")
+        raise click.UsageError(f"{output_format} needs --output with the name of the database")
     if output is None and output_format not in ("jsonl", "csv") and sys.stdout.isatty():
-        raise click.UsageError(f"{output_format} on a terminal is no use: name a file with --output")
+        raise click.UsageError(f"{output_format} cannot be shown on a terminal: name a file with --output")
     inputs = input_paths or (STREAM,)
     if not texts:
         for path in inputs:
             _refuse_one_file(path, output_path or STREAM)
     kept_columns = tuple(dict.fromkeys(keep.split(","))) if keep else ()  # "all" is KEEP_ALL
     if kept_columns and output_format == "npy":
-        raise click.UsageError("an .npy file holds vectors alone: leave --keep away, or write Parquet")
+        raise click.UsageError("an .npy file holds only vectors: omit --keep, or write Parquet")
     for name in kept_columns:
         if name in OWN:
-            raise click.UsageError(f"--keep {name}: the output has a column of its own of this name")
+            raise click.UsageError(f"--keep {name}: the output already has a column of this name")
 
     with contextlib.ExitStack() as stack:
         if texts:
@@ -243,7 +242,7 @@ def embed(
             for chunk, vectors in found:
                 rows.write(chunk, _stored(vectors, precision))
             if rows.skipped:
-                click.echo(f"minigte: {rows.skipped} texts were there already", err=True)
+                click.echo(f"minigte: {rows.skipped} texts were already there", err=True)
             return
         like = _stored(np.empty((0, embedder.embedding_dimension), np.float32), precision)
         form = output_of(output_format, like, kept.first() if kept else None)
@@ -286,8 +285,8 @@ def _cut(
 
     if size > embedder.max_seq_length:
         raise InputError(
-            f"--chunk-tokens {size} is more than the {embedder.max_seq_length} that the model reads: "
-            "give fewer"
+            f"--chunk-tokens {size} is more than the {embedder.max_seq_length} tokens the model reads: "
+            "choose fewer"
         )
     size -= embedder.count_tokens(prefix) - embedder.tokenizer.num_special_tokens
     for record in records:

@@ -16,7 +16,7 @@ FORMS = ("html", "json", "png")
 
 @click.command(
     cls=options.TextsCommand,
-    short_help="Show how the model makes a vector, or a similarity, of a text.",
+    short_help="Show how a text becomes a vector, or two texts a similarity.",
     epilog=options.examples(
         "minigte explain 'what is the capital of China?'",
         "minigte explain 'what is the capital of China?' 'Beijing' -o capital.html",
@@ -29,16 +29,16 @@ FORMS = ("html", "json", "png")
     "--output",
     "-o",
     "output_path",
-    help="Where to write; - is stdout. By default minigte-explain.html (.json, .png) in this folder.",
+    help="Where to write; - is stdout. The default is minigte-explain.html (.json, .png) in this folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="All numbers as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Write all numbers as one JSON object.")
+@click.option("--png", "as_png", is_flag=True, help="Draw one head, or the token pairs of two texts.")
 @click.option(
-    "--png", "as_png", is_flag=True, help="A plain picture of one head, or of two texts' token pairs."
+    "--layer", type=click.IntRange(min=0), default=0, show_default=True, help="The layer to show first."
 )
 @click.option(
-    "--layer", type=click.IntRange(min=0), default=0, show_default=True, help="Which to show first."
+    "--head", type=click.IntRange(min=0), default=0, show_default=True, help="The head to show first."
 )
-@click.option("--head", type=click.IntRange(min=0), default=0, show_default=True, help="Which to show first.")
 @options.prompts("each text")
 @options.source
 def explain(
@@ -69,10 +69,10 @@ def explain(
     asked = "json" if as_json else "png" if as_png else None
     form = asked or {"": "html", "htm": "html"}.get(suffix, suffix)
     if form not in FORMS:
-        raise InputError(f"cannot tell the form of {output_path!r}: name it .html, .json or .png")
+        raise InputError(f"cannot tell the format of {output_path!r}: name it .html, .json or .png")
     path = path_of(output_path or f"minigte-explain.{form}")
     if path is None and form == "png" and sys.stdout.isatty():
-        raise click.UsageError("a PNG on a terminal is no use: name a file with --output")
+        raise click.UsageError("a PNG cannot be shown on a terminal: name a file with --output")
     embedder = options.load(**model_options, backend="numpy")  # what explains is the reference
     encoder = embedder.config.encoder
     for name, value, count in (

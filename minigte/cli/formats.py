@@ -101,7 +101,7 @@ def input_format_of(name: str, head: Sequence[str], column: str) -> str:
         return INPUT_SUFFIXES[suffix]
     found = _recognise([line for line in head if line.strip()], name, column)
     if found == "lines" and suffix == ".json":
-        raise InputError(f"{name} is no JSON: say with --input-format what it is, {_or(INPUT_FORMATS)}")
+        raise InputError(f"{name} is not JSON: say what it is with --input-format, {_or(INPUT_FORMATS)}")
     return found
 
 

@@ -13,15 +13,15 @@ PACKAGES = ("numpy", "numba", "tokenizers", "safetensors", "huggingface-hub", "o
 
 
 @click.command(
-    short_help="Show versions, the model's folder, the backend and the caches.",
+    short_help="Show versions, the model, the backend and the caches.",
     epilog=options.examples("minigte info", "minigte info --model ./my-model --json"),
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.model
 def info(as_json: bool, **model_options: Any) -> None:
-    """Show versions, the model's folder and where it came from, the backend and the caches.
+    """Show versions, the model and where it came from, the backend and the caches.
 
-    Nothing is downloaded; a model that is not here is an error.
+    Downloads nothing: a model that is not on this machine is an error.
     """
     facts = _of_this_machine(model_options["cache_folder"]) | _of_model(model_options)
     if as_json:

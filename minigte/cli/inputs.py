@@ -76,7 +76,7 @@ def _sources(path: str, file_format: str | None) -> list[_Source]:
         return [_Source(path, file_format, path)]
     if Path(path).is_dir():
         if file_format not in (None, DOCUMENT):
-            raise InputError(f"{path} is a folder, whose files are a text each: leave --input-format away")
+            raise InputError(f"{path} is a folder, in which each file is one text: omit --input-format")
         files = sorted(
             file.relative_to(path).as_posix()
             for suffix in DOCUMENT_SUFFIXES
@@ -119,7 +119,7 @@ def _document(file: BinaryIO, source: _Source, columns: Columns) -> Record:
     """A file that is one text."""
     if columns.text or columns.id:
         option = "--column" if columns.text else "--id-column"
-        raise InputError(f"{source.path} is read as one text, which has no columns: leave {option} away")
+        raise InputError(f"{source.path} is read as one text, which has no columns: omit {option}")
     unpacked, _ = _unpacked(file, source.path)
     text = "".join(_decoded_lines(unpacked, source.path))
     return Record(source.id, text, _kept_text(text, columns, source.path))
@@ -154,7 +154,7 @@ def read_records(
             raise InputError(f"{name} is {what}: {way_out}")
     if head.startswith(PARQUET_MAGIC) and file_format != "parquet":
         if file_format is not None:
-            raise InputError(f"{name} is a Parquet file, not {file_format}: leave --input-format away")
+            raise InputError(f"{name} is a Parquet file, not {file_format}: omit --input-format")
         file_format = "parquet"
     file_format = file_format or input_format_of(name, _first_lines(head), columns.text or TEXT_COLUMN)
     if file_format == "parquet":
@@ -167,7 +167,7 @@ def read_records(
         if columns.text or columns.id:
             option = "--column" if columns.text else "--id-column"
             raise InputError(
-                f"{name} is read as lines, which have no columns: leave {option} away, or give "
+                f"{name} is read as lines, which have no columns: omit {option}, or give "
                 f"--input-format, one of {', '.join(INPUT_FORMATS[1:-1])}"
             )
         for line in lines:
@@ -184,7 +184,7 @@ def _unpacked(file: BinaryIO, name: str) -> tuple[BinaryIO, bytes]:
     if not head.startswith(GZIP_MAGIC) and not name.lower().endswith(GZIP_SUFFIX):
         return file, head
     if not head:
-        raise InputError(f"{name} is empty, and no gzipped file is: pack it again")
+        raise InputError(f"{name} is empty, which a gzipped file never is: compress it again")
     unpacked: Any = gzip.GzipFile(fileobj=file)
     head = _read_head(unpacked)
     return _Prefixed.stream(head, unpacked), head
@@ -251,7 +251,8 @@ def _decoded_lines(file: BinaryIO, name: str) -> Iterator[str]:
                 _refuse_bytes(line, where)
             if "\0" in line:
                 raise InputError(
-                    f"{where} holds a NUL, as files in UTF-16 and of no text do: convert it with iconv"
+                    f"{where} holds a NUL byte, as UTF-16 and files that are not text do: "
+                    "convert it with iconv"
                 )
             yield line
     except READ_ERRORS as error:

@@ -66,37 +66,39 @@ source = _together(
         envvar="MINIGTE_MODEL",
         show_default=True,
         show_envvar=True,
-        help="A model folder, or a model's name.",
+        help="The folder or the name of a model.",
     ),
     origin,
-    click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network."),
+    click.option("--offline", "local_files_only", is_flag=True, help="Do not use the network."),
     click.option(
         "--max-seq-length",
         type=click.IntRange(min=1),
-        help="Cut texts to fewer tokens than the model reads.",
+        help="Cut texts to this many tokens, fewer than the model reads.",
     ),
     click.option(
         "--truncate-dim",
         type=click.IntRange(min=1),
-        help="Keep only the first components of each vector.",
+        help="Keep only this many components of each vector.",
     ),
 )
 
 # How it computes.
 computing = _together(
     click.option(
-        "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in."
+        "--dtype",
+        type=click.Choice(DTYPES),
+        default="float32",
+        show_default=True,
+        help="The numbers the model computes in.",
     ),
     click.option(
         "--backend",
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
-        help="auto is the first that works: built, jit, numpy.",
+        help="What computes; auto takes the first of built, jit and numpy that works.",
     ),
-    click.option(
-        "--threads", type=click.IntRange(min=1), help="By default as many as this process has cores."
-    ),
+    click.option("--threads", type=click.IntRange(min=1), help="Threads to use; by default one per core."),
 )
 
 # All of these; they arrive together in ``model_options``.
@@ -107,28 +109,29 @@ reading = _together(
     click.option(
         "--input-format",
         type=click.Choice(INPUT_FORMATS),
-        help="What the file holds. By default its suffix tells, else how it begins, else it is lines.",
+        help="What the input holds; by default minigte tells by the suffix, or by how the file begins, and "
+        "otherwise reads lines.",
     ),
-    click.option("--column", help=f"The column or key of the texts; by default {TEXT_COLUMN}."),
+    click.option("--column", help=f"The column or key with the texts.  [default: {TEXT_COLUMN}]"),
     click.option(
         "--id-column",
-        help=f"The column or key of the ids; by default {ID_COLUMN}, or the texts' numbers from 0 where "
-        "there is none.",
+        help=f"The column or key with the ids; by default {ID_COLUMN}, and without one the texts are "
+        "numbered from 0.",
     ),
 )
 
 progress = click.option(
     "--progress/--no-progress",
     default=None,
-    help="By default a bar on a terminal, and for a log a line a minute.",
+    help="Show progress; by default a bar on a terminal, and one line a minute in a log.",
 )
 
 
 def prompts(what: str) -> Callable[[Function], Function]:
     """Options for the text to put in front of ``what``."""
     return _together(
-        click.option("--prompt", help=f"Put this text in front of {what}."),
-        click.option("--prompt-name", help=f"Put the model's prompt of this name in front of {what}."),
+        click.option("--prompt", help=f"Put this text before {what}."),
+        click.option("--prompt-name", help=f"Put the model's prompt of this name before {what}."),
     )
 
 
@@ -165,7 +168,7 @@ def load(**model_options: Any) -> Embedder:
     threads, cores = model_options.get("threads"), usable_cores()
     if threads and embedder.backend.threads is None:
         warnings.warn(
-            f"--threads {threads} does nothing with --backend numpy: its BLAS decides", stacklevel=2
+            f"--threads {threads} has no effect with --backend numpy: NumPy's BLAS decides", stacklevel=2
         )
     elif threads and threads > cores:
         warnings.warn(

@@ -14,22 +14,28 @@ from minigte.loading.sources import DEFAULT_MODEL
 
 
 @click.command(
-    short_help="Pack a model's weights into a file that processes share.",
+    short_help="Write a model's weights to a file that processes share.",
     epilog=options.examples(
         "minigte pack ./gte-small --dtype int8 --output ./gte-small/int8.packed",
         "MINIGTE_CPU=avx2 minigte pack ./gte-small --output ./gte-small/avx2.packed",
     ),
 )
 @click.argument("model", default=DEFAULT_MODEL)
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in.")
-@options.one_file("--output", help="Where to write; the model's folder is where it is found.  [required]")
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="The numbers the model computes in.",
+)
+@options.one_file("--output", help="Where to write; minigte looks in the model's folder.  [required]")
 @options.origin
 def pack(model: str, dtype: str, output: str | None, revision: str | None, cache_folder: str | None) -> None:
-    """Pack the weights of MODEL for this processor into a file, which processes then share.
+    """Write the weights of MODEL, packed for this processor, to a file that all processes share.
 
-    A model's folder may hold any number of such files, their names ending in .packed. Whoever loads the model
-    maps the one that fits the dtype, the processor and this version of minigte. Where none does, the cache
-    folder is where such a file is looked for and kept.
+    Put the file into the model's folder, under a name that ends in .packed. There can be any number of
+    them: a process that loads the model maps the one that fits the dtype, the processor and this version of
+    minigte. Where none fits, minigte keeps a file of its own in the cache folder.
     """
     from minigte.backend import choose_backend, pack_weights
     from minigte.loading.config import read_config
@@ -39,7 +45,7 @@ def pack(model: str, dtype: str, output: str | None, revision: str | None, cache
 
     backend = choose_backend("auto", dtype)
     if backend == "numpy":
-        raise InputError("the numpy backend takes weights as they are: there is nothing to pack")
+        raise InputError("the numpy backend uses the weights as they are: there is nothing to pack")
     if output is None:
         raise click.UsageError("give --output FILE")
     path = Path(output)
@@ -51,5 +57,7 @@ def pack(model: str, dtype: str, output: str | None, revision: str | None, cache
     folders = PackedFolders(folder, config, model_directory(cache_folder))
     pack_weights(backend, config, weights, dtype, folders, path)
     if path.resolve().parent != folder.resolve():
-        warnings.warn(f"{path} will be found when it lies in {folder}, or in a copy of that", stacklevel=2)
+        warnings.warn(
+            f"{path} will be found once it is in {folder}, or in a copy of that folder", stacklevel=2
+        )
     click.echo(path)

@@ -84,7 +84,7 @@ def read_jsonl(lines: Iterable[str], name: str, columns: Columns, numbers: Itera
         try:
             value = decoder.decode(line)
         except _RepeatedKeyError as error:
-            raise InputError(f"{where}: the key {str(error)!r} stands there twice") from None
+            raise InputError(f"{where}: the key {str(error)!r} appears twice") from None
         except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{where}: not JSON ({error}): write one object a line, or give --input-format lines to "
@@ -118,8 +118,8 @@ def read_jsonl(lines: Iterable[str], name: str, columns: Columns, numbers: Itera
             for key in keys:
                 if key != id_key and key not in kept_keys:
                     raise InputError(
-                        f"{where} has the key {key!r}, which the first record has not: name the keys to keep "
-                        "with --keep"
+                        f"{where} has the key {key!r}, which the first record does not have: "
+                        "name the keys to keep with --keep"
                     )
         kept = {key: _exact(keys.get(key), where, repr(key)) for key in kept_keys}
         number = next(numbers)
@@ -216,7 +216,7 @@ def read_table(
             if blank and len(header) == 1:
                 raise InputError(f'{name}, line {blank} is empty: write "" for an empty text, or remove it')
             if file_format == "tsv" and len(header) == 1 and row[0].startswith('"') and row == fields:
-                raise InputError(f"{where}: a quotation mark opens and does not close: write CSV")
+                raise InputError(f"{where}: a quotation mark is never closed: write CSV")
             record = dict(zip(header, fields, strict=True))
             number = next(numbers)
             kept = {column: record[column] for column in keep}
@@ -274,7 +274,7 @@ def read_parquet(file: BinaryIO, name: str, columns: Columns, numbers: Iterator[
                 kept = dict(zip(keep, values, strict=True))
                 yield Record(number if id_column is None else record_id, text, kept)
     except (*READ_ERRORS, pyarrow.ArrowException) as error:
-        raise InputError(f"{name} is not a whole Parquet file ({error})") from error
+        raise InputError(f"{name} is not a complete Parquet file ({error})") from error
 
 
 def _check_type(types: Any, kind: Any, where: str, option: str) -> None:

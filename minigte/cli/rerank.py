@@ -28,8 +28,10 @@ CHUNK_TEXTS = 1024  # read and scored at a time
 )
 @click.argument("query")
 @click.argument("file")
-@click.option("--top-k", "-k", type=click.IntRange(min=1), help="Texts shown; by default all of them.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object with id, score and text on each line.")
+@click.option("--top-k", "-k", type=click.IntRange(min=1), help="How many texts to print; by default all.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, with id, score and text."
+)
 @click.option(
     "--model",
     "model_name_or_path",
@@ -37,12 +39,14 @@ CHUNK_TEXTS = 1024  # read and scored at a time
     envvar="MINIGTE_RERANKER",
     show_default=True,
     show_envvar=True,
-    help="A cross-encoder's folder, or its name.",
+    help="The folder or the name of a cross-encoder.",
 )
 @options.origin
-@click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network.")
+@click.option("--offline", "local_files_only", is_flag=True, help="Do not use the network.")
 @click.option(
-    "--max-length", type=click.IntRange(min=1), help="Cut pairs to fewer tokens than the model reads."
+    "--max-length",
+    type=click.IntRange(min=1),
+    help="Cut pairs to this many tokens, fewer than the model reads.",
 )
 @options.reading
 @options.computing
@@ -56,10 +60,10 @@ def rerank(
     id_column: str | None,
     **model_options: Any,
 ) -> None:
-    """Print the texts of FILE (- is stdin) by how well they answer QUERY: score, id, text.
+    """Order the texts of FILE (- is stdin) by how well they answer QUERY, and print score, id and text.
 
-    A cross-encoder reads the query and each text together, which is better and slower than to compare
-    vectors. Texts without ids are called by their numbers, from 0, as minigte embed does.
+    A cross-encoder reads the query together with each text, which is slower than comparing vectors but
+    judges better. Texts without ids are numbered from 0, as in minigte embed.
     """
     from minigte.cli.ids import as_text
     from minigte.cli.inputs import open_records

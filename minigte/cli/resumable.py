@@ -54,7 +54,7 @@ class Unfinished:
         self._target = followed(output)
         self.path = self._target.with_name(self._target.name + ".unfinished")
         self.texts = 0  # how many are done and kept, known after ``start``
-        self._rest: list[bytes] = []  # the last chunk, if it is not a whole one
+        self._rest: list[bytes] = []  # the last chunk, if it is not a complete one
         self._finished = False
         with naming(self._output):
             self._file = self._open_locked()
@@ -62,11 +62,11 @@ class Unfinished:
             with naming(self._output):
                 self._file.seek(0)
                 if not MAGIC.startswith(self._file.read(len(MAGIC))):
-                    raise InputError(f"{self.path} was not written by minigte: move it away")
+                    raise InputError(f"{self.path} was not written by minigte: rename it")
                 if not resume and self._holds_a_chunk():
                     raise InputError(
-                        f"{self.path} is what an earlier run has done: go on with --resume, "
-                        "or delete it to begin again"
+                        f"{self.path} holds what an earlier run has done: continue with --resume, "
+                        "or delete it to start over"
                     )
         except BaseException:
             self._file.close()
@@ -162,7 +162,7 @@ class Unfinished:
         differences = differing_options(json.loads(next(frames)), options)
         if differences:
             raise InputError(
-                f"{self.path} was made with {differences}: give the same options, or delete it to begin again"
+                f"{self.path} was made with {differences}: give the same options, or delete it to start over"
             )
         texts = 0
         for frame in frames:
@@ -170,7 +170,7 @@ class Unfinished:
             if frame[:DIGEST_BYTES] != _digest(list(itertools.islice(records, CHUNK_TEXTS))):
                 raise InputError(
                     f"{self.path} was made from another input (some of its texts {texts + 1} to "
-                    f"{texts + CHUNK_TEXTS} differ): give the same input, or delete it to begin again"
+                    f"{texts + CHUNK_TEXTS} differ): give the same input, or delete it to start over"
                 )
             texts += CHUNK_TEXTS
         self._file.truncate(end)

@@ -33,21 +33,27 @@ Match = tuple[float, dict[str, Any]]  # a score, and what is known of what has i
     ),
 )
 @click.argument("arguments", nargs=-1, metavar="[QUERY] FILE")
-@options.one_file("--queries", "queries_path", help="A file of queries, in place of QUERY.")
+@options.one_file("--queries", "queries_path", help="A file of queries, instead of QUERY.")
 @click.option(
-    "--top-k", "-k", type=click.IntRange(min=1), default=10, show_default=True, help="Matches of a query."
+    "--top-k",
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many matches to print per query.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print each match as a JSON object on a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per match and line.")
 @options.one_file(
     "--rescore",
     "rescore_path",
-    help="FILE holds int8 or binary vectors: choose by them, and score by these, an .npy file of float32.",
+    help="When FILE holds int8 or binary vectors: an .npy file of the same vectors in float32, which then "
+    "give the scores of the best.",
 )
-@click.option("--table", default="embeddings", show_default=True, help="The table of a database.")
+@click.option("--table", default="embeddings", show_default=True, help="The database table to read.")
 @options.prompts("the query (by default the prompt named query)")
 @click.option(
     "--document-prompt",
-    help="Put this text in front of each text of FILE (by default the prompt named document).",
+    help="Put this text before each text of FILE (by default the prompt named document).",
 )
 @options.progress
 @options.reading
@@ -68,11 +74,11 @@ def search(
     id_column: str | None,
     **model_options: Any,
 ) -> None:
-    """Print what in FILE is most similar to QUERY: score, id, text; of several queries, the query's id first.
+    """Find the texts of FILE that are most similar to QUERY, and print score, id and text of each.
 
-    FILE holds texts, which are embedded now (- is stdin, a folder has a text in each .txt and .md file), or
-    vectors that minigte embed has stored: .npy, Parquet, or a database of SQLite. Texts without ids are
-    called by their numbers, from 0, as minigte embed does.
+    FILE can be texts, which are embedded first (- is stdin; in a folder each .txt or .md file is one text).
+    Or it can be vectors that minigte embed has stored, as .npy, as Parquet or in SQLite. Texts without ids
+    are numbered from 0, as in minigte embed. With --queries, each line begins with the query's id.
     """
     import numpy as np
 
@@ -86,9 +92,11 @@ def search(
     file = arguments[-1]
     stored = open_stored(file, table)
     if stored is None and rescore_path:
-        raise click.UsageError(f"--rescore is for a FILE of vectors, and {file} is none")
+        raise click.UsageError(f"--rescore needs a FILE of vectors, which {file} is not")
     if stored is not None and document_prompt is not None:
-        raise click.UsageError(f"{file} holds vectors already: --document-prompt is for minigte embed")
+        raise click.UsageError(
+            f"{file} already holds vectors, so --document-prompt does nothing: use minigte embed --prompt"
+        )
     if queries_path:
         with open_records([queries_path], None, Columns()) as found:
             queries = list(found)
@@ -152,7 +160,9 @@ def _in_vectors(
     else:
         vectors = open_stored(rescore_path, "")
         if not isinstance(vectors, Npy) or vectors.rows.dtype != np.float32 or vectors.rows.shape[1] != dim:
-            raise InputError(f"--rescore {rescore_path} is no .npy file of float32 rows of {dim} components")
+            raise InputError(
+                f"--rescore {rescore_path} is not an .npy file of float32 vectors with {dim} components"
+            )
         hits = nearest(queries, parts, OVERSAMPLING * top_k, precision=precision)
         last = max((hit["corpus_id"] for found in hits for hit in found), default=-1)
         if last >= len(vectors.rows):

@@ -24,7 +24,7 @@ PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheu
 
 
 @click.command(
-    short_help="Answer the clients of OpenAI, TEI, Ollama and Cohere over HTTP.",
+    short_help="Serve clients of OpenAI, TEI, Ollama and Cohere over HTTP.",
     epilog="\b\nExamples:\n"
     "  minigte serve\n"
     "  minigte serve --model thenlper/gte-small --alias text-embedding-3-small=thenlper/gte-small\n"
@@ -34,81 +34,107 @@ PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheu
     "--model",
     "names",
     multiple=True,
-    help="A model folder, or a model's name; several are served by name, and cross-encoders rerank.  "
+    help="The folder or the name of a model. Can be given more than once; cross-encoders rerank.  "
     f"[env var: MINIGTE_MODEL; default: {DEFAULT_MODEL}]",
 )
-@click.option("--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="A further name of a model.")
+@click.option("--alias", "aliases", multiple=True, metavar="ALIAS=NAME", help="Another name for a model.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 is any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="The port to listen on; 0 is any free one.",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Computed in.")
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="The numbers the model computes in.",
+)
 @click.option(
     "--backend",
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="What computes; auto is the fastest that works.",
+    help="What computes; auto takes the first of built, jit and numpy that works.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Of each worker; by default the workers share all there are.",
+    help="Threads of each worker; by default the workers share all cores.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes; they share the weights.",
+    help="Processes that answer; they share the weights.",
 )
 @click.option(
     "--api-key",
     "api_keys",
     multiple=True,
-    help=f"A key to want of clients; better in a file, or in {KEYS_VARIABLE}, which other users cannot see.",
+    help=f"A key that clients must send. Other users can see it here: prefer a file, or {KEYS_VARIABLE}.",
 )
 @click.option(
     "--api-key-file",
     type=click.Path(dir_okay=False),
-    help="A file with a key on each line to want of clients.",
+    help="A file of keys, one per line, of which clients must send one.",
 )
-@click.option("--max-body-bytes", type=click.IntRange(min=1), default=8 << 20, show_default=True)
 @click.option(
-    "--max-texts", type=click.IntRange(min=1), default=2048, show_default=True, help="Of a request."
+    "--max-body-bytes",
+    type=click.IntRange(min=1),
+    default=8 << 20,
+    show_default=True,
+    help="Longest request.",
+)
+@click.option(
+    "--max-texts",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Most texts in a request.",
 )
 @click.option(
     "--max-queue-tokens",
     type=click.IntRange(min=1),
     default=1_000_000,
     show_default=True,
-    help="That wait; a request that would make it more gets 429.",
+    help="Most tokens that may wait; a request beyond that gets 429.",
 )
 @click.option(
     "--max-queue-seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="To wait; a request that would have to wait for longer gets 429.",
+    help="Longest wait; a request that would wait longer gets 429.",
 )
-@click.option("--max-connections", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option(
+    "--max-connections", type=click.IntRange(min=1), default=1024, show_default=True, help="Most at once."
+)
 @click.option(
     "--cl100k-base",
     type=click.Path(dir_okay=False),
-    help="OpenAI's cl100k_base.tiktoken, to read token ids sent under the names of its models.",
+    help="OpenAI's cl100k_base.tiktoken, for requests with token ids to its models' names.",
 )
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="On stderr."
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="The form of the log on stderr.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="info has a line for each request.",
+    help="How much to log; info has one line per request.",
 )
 @click.option("--cache-folder", type=click.Path(file_okay=False), help="Where downloads are kept.")
-@click.option("--offline", "local_files_only", is_flag=True, help="Never touch the network.")
+@click.option("--offline", "local_files_only", is_flag=True, help="Do not use the network.")
 def serve(
     names: tuple[str, ...],
     aliases: tuple[str, ...],
@@ -123,10 +149,10 @@ def serve(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Answer over HTTP what clients of OpenAI, text-embeddings-inference, Ollama and Cohere ask.
+    """Serve embeddings over HTTP to clients of OpenAI, text-embeddings-inference, Ollama and Cohere.
 
-    They need another base URL and nothing else. Stops at SIGTERM or Ctrl-C, when it has answered what has
-    come in.
+    Clients only need another base URL. SIGTERM or Ctrl-C stops the server, after it has answered the
+    requests that have arrived.
     """
     # One text has its tokens soonest in the thread that asks, and a pool of threads would not survive a fork.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -141,7 +167,7 @@ def serve(
 
     logs.set_up(log_format, log_level)
     if workers > 1 and not hasattr(os, "fork"):
-        raise InputError("--workers needs fork, which this system has not: leave it out")
+        raise InputError("--workers needs fork, which this system does not have: omit it")
     limits = Limits(**{name: options.pop(name) for name in [*options] if name.startswith("max_")})
     keys = _keys(api_keys, api_key_file)
     meant = dict(_alias(alias) for alias in aliases)
@@ -215,8 +241,8 @@ def _keys(api_keys: tuple[str, ...], api_key_file: str | None) -> list[str]:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise InputError(f"cannot read the keys in {api_key_file}: {reason}") from None
         if not found:  # a server that was meant to be closed must not be open
-            raise InputError(f"{api_key_file} holds no key: write one on each line, or leave the option out")
+            raise InputError(f"{api_key_file} holds no key: write one on each line, or omit the option")
         keys += found
     if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in keys):
-        raise InputError("an API key must be of ASCII letters, digits and signs, without blanks")
+        raise InputError("an API key must consist of ASCII letters, digits and punctuation, without spaces")
     return keys

@@ -11,7 +11,7 @@ from minigte.cli import options
 
 @click.command(
     cls=options.TextsCommand,
-    short_help="Print how similar every two of some texts are.",
+    short_help="Print how similar texts are to each other.",
     epilog=options.examples(
         "minigte similarity 'what is the capital of China?' 'Beijing' 'sorting algorithms'",
         "minigte similarity --prompt 'query: ' 'a cat' 'a dog'",
@@ -23,9 +23,9 @@ from minigte.cli import options
 def similarity(
     texts: tuple[str, ...], prompt: str | None, prompt_name: str | None, **model_options: Any
 ) -> None:
-    """Print the similarity of every two of TEXTS as a table.
+    """Print a table of how similar TEXTS are to each other.
 
-    TEXTS that are all names of files are refused, unless they stand behind --.
+    If all TEXTS are names of files, minigte asks what you mean. Put -- before them to compare the names.
     """
     options.refuse_two_prompts(prompt, prompt_name)
     embedder = options.load(**model_options)

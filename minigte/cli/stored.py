@@ -62,7 +62,7 @@ class Npy:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {path}: {error}") from None
         if self._rows.ndim != 2:
-            raise InputError(f"{path} holds {self._rows.shape}, and vectors are (N, D)")
+            raise InputError(f"{path} holds an array of shape {self._rows.shape}, not vectors (N, D)")
 
     @property
     def rows(self) -> Vectors:
@@ -92,7 +92,7 @@ class _Parquet:
         try:
             file = pa.parquet.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} is not a whole Parquet file ({error})") from None
+            raise InputError(f"{path} is not a complete Parquet file ({error})") from None
         return cls(path, file) if EMBEDDING in file.schema_arrow.names else None
 
     def parts(self) -> Iterator[Vectors]:
@@ -163,7 +163,7 @@ class _Sqlite:
                 sizes = {len(blob) if isinstance(blob, bytes) else None for _, blob in rows}
                 if len(sizes) > 1 or None in sizes:
                     raise InputError(
-                        f"{self._path}: its {EMBEDDING}s have different lengths, or are no BLOBs"
+                        f"{self._path}: its {EMBEDDING}s have different lengths, or are not BLOBs"
                     )
                 yield np.frombuffer(b"".join(blob for _, blob in rows), self._dtype).reshape(len(rows), -1)
 

@@ -10,14 +10,15 @@ from minigte.errors import MissingDependencyError, OutputError
 
 
 @click.command(
-    short_help="Compile the kernels now, so that no process has to later.",
+    short_help="Compile the kernels now, so that no process has to wait.",
     epilog=options.examples("minigte warmup", "minigte warmup int8"),
 )
 @click.argument("dtypes", nargs=-1, type=click.Choice(DTYPES))
 def warmup(dtypes: tuple[str, ...]) -> None:
-    """Compile the kernels of DTYPES, by default of all, and keep them on disk; print where.
+    """Compile the kernels of DTYPES (by default all), keep them on disk, and print where.
 
-    Run it when an image is built, so that no process has to compile later.
+    Run it while you build an image, so that no process has to compile later. Only --backend jit needs it:
+    an installed minigte brings its kernels compiled.
     """
     from minigte.backend import jit_missing, kernel_directory, kernels
 
@@ -29,5 +30,5 @@ def warmup(dtypes: tuple[str, ...]) -> None:
         kernels("jit").prepare(dtype)
     directory = kernel_directory()
     if directory is None:
-        raise OutputError("no directory that is safe and writable was found to keep kernels in")
+        raise OutputError("found no safe, writable directory to keep kernels in")
     click.echo(directory)

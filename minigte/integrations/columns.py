@@ -38,7 +38,7 @@ def encode_column(
             raise InputError(f"row {row} is {type(texts[row]).__name__}, not str: {texts[row]!r:.60}")
     found = embedder.encode([texts[row] for row in rows], **options)  # (texts, D)
     if found.dtype != np.float32 or found.ndim != 2:
-        raise InputError("a column holds float32 vectors of texts: leave precision and output_value away")
+        raise InputError("a column holds float32 vectors of texts: omit precision and output_value")
     vectors = np.zeros((len(texts), found.shape[1]), np.float32)
     vectors[rows] = found
     return vectors

@@ -31,6 +31,6 @@ def _loaded(model: str, options: str, threads: int) -> Embedder:
     embedder = Embedder(model, **{"threads": threads, **given})
     if embedder.backend_name == "numpy":
         raise InputError(
-            "the numpy backend's bits depend on how texts are shared out: install numba, or built kernels"
+            "the numpy backend's bits depend on how texts are divided: install numba, or built kernels"
         )
     return embedder

@@ -214,7 +214,7 @@ def _refuse_remains(folder: Path) -> None:
     """
     for name in ("config_sentence_transformers.json", *SENTENCE_BERT_FILES, "1_Pooling/config.json"):
         if (folder / name).exists():
-            whole = "get the folder whole"
+            whole = "download the complete folder"
             if (folder.parent / "modules.json").exists():
                 whole = f"give {folder.parent} as the model"
             raise ConfigError(
@@ -303,7 +303,7 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, str, list[tuple[str
         unique = len(set(names)) == len(names)
     except (TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"{path} is not sentence-transformers' list of modules ({error}): get it again"
+            f"{path} is not sentence-transformers' list of modules ({error}): download it again"
         ) from error
     for module in modules:
         check_keys(path, "modules.json", module)
@@ -317,16 +317,16 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, str, list[tuple[str
                 f"{path}: minigte does not implement the module {shown} (known: {', '.join(KNOWN_MODULES)})"
             )
     if not unique:
-        raise ConfigError(f"{path}: two modules have one name, so that sentence-transformers would skip one")
+        raise ConfigError(f"{path}: two modules have the same name, so sentence-transformers would skip one")
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") != 1 or kinds.count("Pooling") != 1:
         raise ConfigError(
-            f"{path}: expected Transformer, Pooling and perhaps Dense or Normalize, found "
+            f"{path}: expected Transformer, Pooling and optionally Dense or Normalize, found "
             f"{', '.join(kinds) or 'none'}"
         )
     pooled = kinds.index("Pooling")
     for kind in ("Dense", "Dropout"):
         if kind in kinds[:pooled]:
-            raise ConfigError(f"{path}: {kind} stands before Pooling, where there is no vector of a text yet")
+            raise ConfigError(f"{path}: {kind} comes before Pooling, where a text has no vector yet")
     folders = [_module_folder(folder, path, name) for name in paths]
     for kind, module_folder in zip(kinds, folders, strict=True):
         if kind in ("Normalize", "Dropout"):
@@ -357,7 +357,7 @@ def _module_folder(folder: Path, path: Path, name: str) -> Path:
     try:
         inside = (folder / name).resolve().is_relative_to(folder.resolve())
         if not inside or not (folder / name).is_relative_to(folder) or ".." in Path(name).parts:
-            raise ConfigError(f"{path}: the path {name!r} leads out of the model folder")
+            raise ConfigError(f"{path}: the path {name!r} points outside the model folder")
         return folder / name
     except (OSError, ValueError, RuntimeError) as error:  # too long, holds a NUL, a loop of links
         raise ConfigError(f"{path}: {name!r} is not the path of a folder ({error})") from error
@@ -433,7 +433,7 @@ def _read_pooling(path: Path, hidden_size: int) -> tuple[tuple[str, ...], bool]:
     pooling = read_object(path, ConfigError)
     if not path.exists():
         raise ConfigError(
-            f"no config.json in {path.parent}, where modules.json has Pooling: get the folder whole"
+            f"no config.json in {path.parent}, where modules.json has Pooling: download the complete folder"
         )
     check_keys(path, "Pooling", pooling)
     if "pooling_mode" in pooling:

@@ -119,7 +119,7 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
 def _check_modules(path: Path, modules: Any) -> None:
     """Raise ConfigError for any module but the Transformer."""
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise ConfigError(f"{path} is not sentence-transformers' list of modules: get it again")
+        raise ConfigError(f"{path} is not sentence-transformers' list of modules: download it again")
     for module in modules:
         check_keys(path, "modules.json", module)
         kind = str(module.get("type"))

@@ -29,7 +29,7 @@ def read_dense(folder: Path, path: str, width: int) -> DenseConfig:
     settings = read_object(where, ConfigError)
     if not where.exists():
         raise ConfigError(
-            f"no config.json in {where.parent}, where modules.json has Dense: get the folder whole"
+            f"no config.json in {where.parent}, where modules.json has Dense: download the complete folder"
         )
     check_keys(where, "Dense", settings)
     for key in ("in_features", "out_features"):
@@ -37,7 +37,7 @@ def read_dense(folder: Path, path: str, width: int) -> DenseConfig:
             raise ConfigError(f"{where}: {key} must be a positive integer, not {settings.get(key)!r}")
     if settings["in_features"] != width:
         raise ConfigError(
-            f"{where}: in_features is {settings['in_features']}, but what stands before it gives {width} "
+            f"{where}: in_features is {settings['in_features']}, but the module before it gives {width} "
             "components"
         )
     bias = settings.get("bias", True)
@@ -73,7 +73,7 @@ def load_dense(folder: Path, config: DenseConfig) -> Dense:
     for name, shape, read in tensors:
         if name not in expected:
             raise CheckpointError(
-                f"{path} has a tensor {name}, which a Dense as its config.json says has not"
+                f"{path} has a tensor {name}, which a Dense as its config.json describes it does not have"
             )
         if shape != expected[name]:
             raise CheckpointError(

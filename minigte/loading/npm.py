@@ -93,7 +93,7 @@ def _pack(npm: str, package: NpmPackage, work: Path) -> Path:
                     grown = time.monotonic()
                 elif time.monotonic() - grown > STALLED_SECONDS:
                     raise DownloadError(
-                        f"npm pack {specification} failed: nothing came for {STALLED_SECONDS:.0f} s"
+                        f"npm pack {specification} failed: no data arrived for {STALLED_SECONDS:.0f} s"
                     )
         except BaseException:
             npm_pack.terminate()

@@ -52,10 +52,10 @@ def read_onnx(path: Path) -> Iterator[StoredTensor]:
         # Weights kept in files beside the export could be any file of the machine: they are not followed.
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # the protobuf runtime's own error class, which moves between its releases
-        raise CheckpointError(f"{path} is not an ONNX file ({error}): get it again") from error
+        raise CheckpointError(f"{path} is not an ONNX file ({error}): download it again") from error
     names = [node.name for node in graph.node] + [initializer.name for initializer in graph.initializer]
     if not all(isinstance(name, str) for name in names):  # protobuf hands out bytes where it is not UTF-8
-        raise CheckpointError(f"{path} is not an ONNX file (a name is not UTF-8): get it again")
+        raise CheckpointError(f"{path} is not an ONNX file (a name is not UTF-8): download it again")
     _check_operations(path, graph)
     modules = {
         weight: node.name.removesuffix("/MatMul").strip("/").replace("/", ".") + ".weight"
@@ -81,14 +81,14 @@ def _check_operations(path: Path, graph: onnx.GraphProto) -> None:
     for node in graph.node:
         if QUANTIZED.search(node.op_type):
             raise CheckpointError(
-                f"{path} is quantized (it has the operation {node.op_type}): get the model's float32 export, "
+                f"{path} is quantized (it has the operation {node.op_type}): use the model's float32 export, "
                 f"or its "
                 "safetensors, and let minigte compute in int8 (dtype='int8')"
             )
         if node.domain not in ("", "ai.onnx"):
             raise CheckpointError(
-                f"{path} was optimized for a runtime of its own (it has the fused operation {node.domain}."
-                f"{node.op_type}): get the model's plain export, or its safetensors"
+                f"{path} was optimized for one particular runtime (it has the fused operation {node.domain}."
+                f"{node.op_type}): use the model's plain export, or its safetensors"
             )
 
 

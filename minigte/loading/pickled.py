@@ -90,7 +90,7 @@ def read_pickle(stream: io.BytesIO, names: Mapping[str, object], storage: Callab
             case "REDUCE":
                 stand_in, arguments = stack.pop(-2), stack.pop()
                 if not callable(stand_in):
-                    raise RefusedError("calls what is no function")
+                    raise RefusedError("calls something that is not a function")
                 stack.append(stand_in(*_of(tuple, arguments)))
             case "BUILD":  # an attribute of a state dict, such as its _metadata: not needed
                 stack.pop()
@@ -110,5 +110,5 @@ def fill(target: dict[str, Any], pairs: Any) -> None:
 
 def _of(kind: type[Any], value: Any) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} should")
+        raise TypeError(f"a {type(value).__name__} is where a {kind.__name__} should be")
     return value

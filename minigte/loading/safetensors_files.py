@@ -52,7 +52,9 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except (safetensors.SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy knows
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): get it again") from error
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}): download it again"
+        ) from error
 
 
 def _read(path: Path, file: Any, name: str) -> npt.NDArray[Any]:

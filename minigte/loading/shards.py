@@ -37,4 +37,4 @@ def check_listed(path: Path, names: set[str], listed: set[str] | None) -> None:
     """Raise CheckpointError where a file has other tensors than an index lists for it."""
     if listed is not None and names != listed:
         name = min(names ^ listed)
-        raise CheckpointError(f"{path} and the index disagree about the tensor {name}: get both again")
+        raise CheckpointError(f"{path} and the index disagree about the tensor {name}: download both again")

@@ -128,7 +128,7 @@ def find_again(source: Source) -> Source:
     known = find_known(source.name)
     found = find_model(source.name, revision=None if known else source.revision)
     if found.origin == "folder":
-        raise ModelNotFoundError(f"a folder {str(found.folder)!r} hides the model of that name: move it away")
+        raise ModelNotFoundError(f"a folder {str(found.folder)!r} hides the model of that name: rename it")
     return found
 
 
@@ -277,7 +277,9 @@ def _from_hub(
             "set HF_ENDPOINT to a mirror within reach, or give the path of a copy of the model's folder"
         ) from error
     if not [*folder.glob("config.json"), *folder.glob("0_*/config.json")]:
-        raise ModelNotFoundError(f"{repository!r} on the Hugging Face Hub has no config.json: it is no model")
+        raise ModelNotFoundError(
+            f"{repository!r} on the Hugging Face Hub has no config.json: it is not a model"
+        )
     logger.info("%s was fetched into %s", repository, folder)
     return Source(name, folder, "Hugging Face Hub", folder.name)
 
@@ -331,7 +333,7 @@ def _hub_library() -> ModuleType:
         import huggingface_hub.errors
     except ImportError as error:
         raise MissingDependencyError(
-            "a model is found by its name through the huggingface_hub package, which is not installed "
+            "finding a model by its name needs the huggingface_hub package, which is not installed "
             f"({error}): pip install huggingface-hub, or give the path of the model's folder"
         ) from error
     return huggingface_hub

@@ -88,13 +88,13 @@ def read_state_dict(path: Path, expected: set[str] | None) -> Iterator[StoredTen
         raise CheckpointError(f"cannot read {path}: {error}") from error
     except RefusedError as error:
         raise CheckpointError(
-            f"{path} {error}, which a state dict does not and minigte never does: {WAY_OUT}"
+            f"{path} {error}, which no state dict does and minigte refuses: {WAY_OUT}"
         ) from error
     except (ValueError, IndexError, KeyError, TypeError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is not a whole state dict ({error}): get it again") from error
+        raise CheckpointError(f"{path} is not a complete state dict ({error}): download it again") from error
     tensors = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path} has no tensors at its top, so it is no state dict: {WAY_OUT}")
+        raise CheckpointError(f"{path} has no tensors at its top level, so it is not a state dict: {WAY_OUT}")
     check_listed(path, set(tensors), expected)
     for name, tensor in tensors.items():
         read = functools.partial(_read_tensor, path, name, tensor, places[tensor.storage.key])
@@ -230,7 +230,7 @@ def _read_tensor(path: Path, name: str, tensor: Tensor, place: tuple[int, int]) 
     stored = np.dtype(FLOATS[storage.dtype])
     start, size = place
     if storage.size * stored.itemsize > size or start + size > path.stat().st_size:
-        raise CheckpointError(f"{path} is cut short in the tensor {name}: get it again")
+        raise CheckpointError(f"{path} is cut short in the tensor {name}: download it again")
     if not tensor.reach:
         return np.empty(tensor.shape, stored)
     start += tensor.offset * stored.itemsize

@@ -30,7 +30,7 @@ def read_tensor(path: Path, tensor: StoredTensor) -> Float32:
             array[...] = stored
         del stored
     if not np.isfinite(array).all():
-        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: get the file again")
+        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity: download the file again")
     array.flags.writeable = False
     return array
 

@@ -46,12 +46,14 @@ def read_json(path: Path, error_class: type[MinigteError], missing: Any) -> Any:
     except OSError as error:
         raise error_class(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise error_class(f"{path} is not JSON ({error}): get the file again") from error
+        raise error_class(f"{path} is not JSON ({error}): download the file again") from error
 
 
 def read_object(path: Path, error_class: type[MinigteError]) -> dict[str, Any]:
     """Read a JSON object; {} where there is no such file. Raises ``error_class``, which names the file."""
     value = read_json(path, error_class, missing={})
     if not isinstance(value, dict):
-        raise error_class(f"{path} holds a JSON {type(value).__name__}, not an object: get the file again")
+        raise error_class(
+            f"{path} holds a JSON {type(value).__name__}, not an object: download the file again"
+        )
     return value

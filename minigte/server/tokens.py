@@ -113,7 +113,7 @@ class Cl100k:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         if hashlib.sha256(content).hexdigest() != CL100K_SHA256:
-            raise InputError(f"{path} is not cl100k_base.tiktoken as OpenAI publishes it: get it again")
+            raise InputError(f"{path} is not cl100k_base.tiktoken as OpenAI publishes it: download it again")
         self._bytes: dict[int, bytes] = {}
         for line in content.split(b"\n"):
             if line:

@@ -24,7 +24,9 @@ def cut(text: str, tokenizer: Tokenizer, size: int, overlap: int = 0) -> Iterato
     """
     room = size - tokenizer.num_special_tokens
     if room < 1:
-        raise InputError(f"chunks of {size} tokens have no room beside the special tokens: make them larger")
+        raise InputError(
+            f"chunks of {size} tokens leave no room besides the special tokens: make them larger"
+        )
     if not 0 <= overlap < room:
         raise InputError(f"the overlap must be from 0 to {room - 1} tokens, not {overlap}")
     if not text.strip():

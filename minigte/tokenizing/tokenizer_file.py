@@ -318,7 +318,7 @@ def _check_steps(path: Path, tokenizer: tokenizers.Tokenizer) -> None:
     for name, texts in (("single", 1), ("pair", 2)):
         taken = [[piece for piece in template[name] if "Sequence" in piece] for template in templates]
         if any(len(pieces) != texts for pieces in taken) or len(templates) > 1:
-            raise TokenizerError(f"{path}: the post_processor must take each text once")
+            raise TokenizerError(f"{path}: the post_processor must use each text exactly once")
     growth = 1
     for step in steps:
         pattern = step.get("pattern")
@@ -344,7 +344,7 @@ def library_errors(what: str) -> Iterator[None]:
         panic = type(error).__name__ == "PanicException"
         if isinstance(error, (MinigteError, MemoryError)) or not (panic or isinstance(error, Exception)):
             raise
-        raise TokenizerError(f"{what} ({error}): get it again") from error
+        raise TokenizerError(f"{what} ({error}): download it again") from error
 
 
 def lowercase_first(normalizer: Any) -> Any:

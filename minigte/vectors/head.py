@@ -69,12 +69,12 @@ class Dense:
     def shares(self, parts: Float64) -> Float64:
         """Of one vector that is given as the sum of ``parts``: (T, D) -> (T, E).
 
-        Raises UnsupportedError where the result is no sum over parts.
+        Raises UnsupportedError where the result is not a sum over parts.
         """
         if self.config.activation_function != "Identity" or self.config.bias:
             has = "a bias" if self.config.bias else f"the activation {self.config.activation_function}"
             raise UnsupportedError(
-                f"what {self.config.path} of this model makes is no sum over tokens, because it has {has}: "
+                f"what {self.config.path} of this model makes is not a sum over tokens, as it has {has}: "
                 "look at the stages by their names"
             )
         return parts @ self.weight.T.astype(np.float64)

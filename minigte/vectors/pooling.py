@@ -106,8 +106,8 @@ def without_prompt(hidden: Float32, offsets: Int64, length: int) -> tuple[Float3
         return hidden, offsets
     if len(lengths) and lengths.min() <= length:
         raise InputError(
-            f"a text has {lengths.min()} tokens with its prompt, of which {length} are the prompt's, and "
-            "this model pools none of those: use a shorter prompt"
+            f"a text has {lengths.min()} tokens with its prompt, {length} of them the prompt's, which "
+            "this model does not pool, so none are left: use a shorter prompt"
         )
     position = np.arange(len(hidden)) - np.repeat(offsets[:-1], lengths)  # (N,)
     return hidden[position >= length], offsets - length * np.arange(len(offsets))

@@ -286,7 +286,7 @@ def test_who_has_waited_for_too_long_is_given_up(embedder):
 def test_a_model_that_pools_no_prompt_is_refused(tmp_path):
     folder = tiny.write_model(tmp_path)
     tiny.write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
-    with pytest.raises(UnsupportedError, match=r"include_prompt is false.* use its Embedder"):
+    with pytest.raises(UnsupportedError, match=r"include_prompt is false.* use Embedder"):
         AsyncEmbedder(Embedder(folder, backend="numpy"))
 
 

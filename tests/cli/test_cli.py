@@ -179,7 +179,7 @@ class TestEmbed:
             ("x.csv", b"a,text\n1\n", "x.csv, line 2: too few fields, 1 where the header has 2"),
             ("x.csv", b'text\n"open\n', "x.csv, after line 1: unexpected end of data"),
             ("x.csv", b"", "x.csv has no column 'text'"),
-            ("x.parquet", b"PAR1", "x.parquet is not a whole Parquet file"),
+            ("x.parquet", b"PAR1", "x.parquet is not a complete Parquet file"),
         ],
     )
     def test_bad_input_is_named(self, run, tmp_path, name, content, message):
@@ -233,7 +233,7 @@ class TestEmbed:
     def test_spoiled_gzip_of_parquet(self, run, tmp_path):
         pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
         (tmp_path / "x.parquet.gz").write_bytes(gzip.compress(b"PAR1" * 500, mtime=0)[:-9])
-        assert "x.parquet.gz is not a whole Parquet file (Compressed file ended" in failed(
+        assert "x.parquet.gz is not a complete Parquet file (Compressed file ended" in failed(
             run("embed", "--input", "x.parquet.gz")
         )
 
@@ -726,7 +726,7 @@ class TestExplain:
             (("--head", "5", "a"), "--head must be from 0 to 4, not 5"),
             (("--prompt-name", "nonsense", "a"), "unknown prompt_name"),
             (("-o", "no/such/folder.html", "a"), "cannot write no/such/folder.html"),
-            (("-o", "a.svg", "a"), "cannot tell the form of 'a.svg': name it .html, .json or .png"),
+            (("-o", "a.svg", "a"), "cannot tell the format of 'a.svg': name it .html, .json or .png"),
         ],
     )
     def test_errors_leave_nothing_behind(self, run, tmp_path, args, message):

@@ -357,8 +357,8 @@ def test_ids_of_some_records_alone(content):
 
 
 def test_a_key_twice():
-    assert "line 1: the key 'id' stands there twice" in refused(b'{"id":1,"id":2,"text":"a"}', "x.jsonl")
-    assert "line 1: the key 'text' stands there twice" in refused(b'{"text":"a","text":"b"}', "x.jsonl")
+    assert "line 1: the key 'id' appears twice" in refused(b'{"id":1,"id":2,"text":"a"}', "x.jsonl")
+    assert "line 1: the key 'text' appears twice" in refused(b'{"text":"a","text":"b"}', "x.jsonl")
     assert read(b'{"n":1,"n":2,"text":"a"}', "x.jsonl") == [(0, "a")]
 
 

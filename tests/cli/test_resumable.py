@@ -135,7 +135,7 @@ def test_without_resume_it_names_the_way_out(tmp_path):
     path = tmp_path / "out.npy"
     kept = left_after(path, "npy", 1)
     before = kept.read_bytes()
-    with pytest.raises(InputError, match=r"out.npy.unfinished .* go on with --resume, or delete it"):
+    with pytest.raises(InputError, match=r"out.npy.unfinished .* --resume, or delete it"):
         run(path, "npy")
     assert kept.read_bytes() == before
 
@@ -176,7 +176,7 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path):
     kept = tmp_path / "out.npy.unfinished"
     kept.write_bytes(b"my poem")
     for resume in (False, True):
-        with pytest.raises(InputError, match="was not written by minigte: move it away"):
+        with pytest.raises(InputError, match="was not written by minigte: rename it"):
             run(tmp_path / "out.npy", "npy", resume=resume)
     assert kept.read_bytes() == b"my poem"
 

@@ -107,7 +107,7 @@ def test_a_folder(run: Run, tmp_path: Path, small: Embedder) -> None:
     assert done(run, "search", "the cat", "notes").splitlines()[0].startswith("1.0000\tsub/a.txt")
     (tmp_path / "empty").mkdir()
     assert "without .txt or .md" in refused(run, "embed", "-i", "empty")
-    assert "leave --column away" in refused(run, "embed", "-i", "notes", "--column", "body")
+    assert "omit --column" in refused(run, "embed", "-i", "notes", "--column", "body")
 
 
 def test_chunks(run: Run, tmp_path: Path, small: Embedder) -> None:
@@ -124,7 +124,7 @@ def test_chunks(run: Run, tmp_path: Path, small: Embedder) -> None:
     for before, after in itertools.pairwise(texts):  # the end of each begins the next
         shared = max(size for size in range(len(after)) if before.endswith(after[:size].rstrip()))
         assert shared > 3
-    assert "give fewer" in refused(run, "embed", "a", "--chunk-tokens", "1000")
+    assert "--chunk-tokens 1000 is more than" in refused(run, "embed", "a", "--chunk-tokens", "1000")
     assert "no room" in refused(run, "embed", "a", "--chunk-tokens", "2")
     assert "overlap" in refused(run, "embed", "a", "--chunk-tokens", "8", "--chunk-overlap", "6")
     assert "--chunk-tokens" in refused(run, "embed", "a", "--chunk-overlap", "2")
@@ -208,7 +208,7 @@ def test_databases_are_brought_up_to_date(suffix: str, run: Run, rows: Path, sma
     changed = [ROWS[0], {**ROWS[1], "text": "the dog ran"}, *ROWS[3:], {**ROWS[0], "id": "new", "n": 9}]
     write_rows(rows, changed)
     code, _, err = run(*command, "--update")
-    assert (code, err) == (0, "minigte: 2 texts were there already\n")
+    assert (code, err) == (0, "minigte: 2 texts were already there\n")
     assert read_table(suffix) == table_of([*changed, ROWS[2]], small)
     assert "--truncate-dim None, now 8" in refused(run, *command, "--update", "--truncate-dim", "8")
     assert "--keep" in refused(run, *command[:3], "-o", f"v.{suffix}", "--update")
@@ -253,7 +253,7 @@ def test_a_killed_run_goes_on(run: Run, tmp_path: Path, small: Embedder) -> None
     assert connection.execute("SELECT count(*) FROM embeddings").fetchone() == (2048,)
     (tmp_path / "t.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     code, _, err = run("embed", "-i", "t.txt", "-o", "v.db", "--update")
-    assert (code, err) == (0, "minigte: 2048 texts were there already\n")
+    assert (code, err) == (0, "minigte: 2048 texts were already there\n")
     found = connection.execute("SELECT embedding FROM embeddings ORDER BY id").fetchall()
     connection.close()
     assert b"".join(row[0] for row in found) == small.encode(texts).tobytes()
@@ -266,17 +266,17 @@ def test_what_is_no_database_stays_as_it_was(run: Run, tmp_path: Path) -> None:
     connection = sqlite3.connect("mine.db")
     connection.execute("CREATE TABLE embeddings (mine)")
     connection.close()
-    assert "not of minigte" in refused(run, "embed", "a", "-o", "mine.db", "--update")
+    assert "--table" in refused(run, "embed", "a", "-o", "mine.db", "--update")
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--update", "-o", "v.npy"], "--update needs"),
-        (["--resume", "-o", "v.db"], "--update goes on"),
+        (["--resume", "-o", "v.db"], "use --update"),
         (["--keep", "text", "-o", "v.npy"], "--keep"),
         (["--keep", "embedding", "-o", "v.jsonl"], "of this name"),
-        (["--output-format", "sqlite"], "needs the --output"),
+        (["--output-format", "sqlite"], "needs --output"),
     ],
 )
 def test_what_cannot_be_together(arguments: list[str], says: str, run: Run) -> None:
@@ -309,7 +309,7 @@ def test_keep(name: str, content: str, keep: str, kept: list[dict], run: Run, tm
         ("x.jsonl", '{"text": "a", "n": {}}\n', "all", "line 1: 'n' is {}"),
         ("x.jsonl", '{"text": "a"}\n{"text": "a", "n": 1}\n', "all", "line 2 has the key 'n'"),
         ("x.jsonl", '{"text": "a", "n": 0.1000000000000000055}\n', "n", "no float64 is exactly 'n'"),
-        ("x.jsonl", '{"text": "a", "n": 1, "n": 2}\n', "n", "'n' stands there twice"),
+        ("x.jsonl", '{"text": "a", "n": 1, "n": 2}\n', "n", "'n' appears twice"),
         ("x.csv", "id,text\n1,a\n", "n", "no column 'n'"),
         ("x.txt", "a\n", "n", "no column 'n'"),
     ],
@@ -356,14 +356,14 @@ def test_rescoring(run: Run, tmp_path: Path, small: Embedder) -> None:
     assert done(run, "search", "the cat 7", "c.npy", "--rescore", "v.npy", *options) == exact
     np.save("few.npy", np.load("v.npy")[:3])
     assert "3 rows in all" in refused(run, "search", "the cat 7", "c.npy", "--rescore", "few.npy", *options)
-    assert "no .npy file" in refused(run, "search", "the cat 7", "c.npy", "--rescore", "c.npy", *options)
+    assert "--rescore c.npy" in refused(run, "search", "the cat 7", "c.npy", "--rescore", "c.npy", *options)
 
 
 @pytest.mark.parametrize(
     ("file", "says"),
     [
         ("v.npy", "rows of 7 float32"),
-        ("one.npy", "vectors are (N, D)"),
+        ("one.npy", "one.npy holds an array of shape (7,)"),
         ("nan.npy", "row 1 holds NaN"),
         ("other.db", "tables: notes"),
     ],

@@ -138,7 +138,7 @@ def test_modules_in_another_order(folder, order):
     tiny.write_sentence_transformers(folder)
     modules = json.loads((folder / "modules.json").read_text())
     tiny.write_json(folder / "modules.json", [modules[i] for i in order])
-    with pytest.raises(ConfigError, match="expected Transformer, Pooling and perhaps Dense or Normalize"):
+    with pytest.raises(ConfigError, match="expected Transformer, Pooling and optionally Dense or Normalize"):
         read_config(folder)
 
 
@@ -148,7 +148,7 @@ def test_a_module_outside_the_folder(folder, path):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = path
     tiny.write_json(folder / "modules.json", modules)
-    with pytest.raises(ConfigError, match="leads out of the model folder"):
+    with pytest.raises(ConfigError, match="points outside the model folder"):
         read_config(folder)
 
 
@@ -377,7 +377,7 @@ def test_remains_of_sentence_transformers_without_modules(tmp_path):
     folder = tiny.write_model(tmp_path, bare=True)
     change(folder / "sentence_bert_config.json", max_seq_length=9)
     with pytest.raises(
-        ConfigError, match=r"sentence_bert_config\.json .* no modules\.json: get the folder whole"
+        ConfigError, match=r"sentence_bert_config\.json .* no modules\.json: download the complete folder"
     ):
         read_config(folder)
 

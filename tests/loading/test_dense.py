@@ -121,14 +121,14 @@ def test_a_config_that_is_refused_by_name(tmp_path: Path, config: dict[str, Any]
 def test_no_config(tmp_path: Path) -> None:
     write_dense(tmp_path, {})
     (tmp_path / "2_Dense" / "config.json").unlink()
-    with pytest.raises(ConfigError, match=r"no config\.json in .*2_Dense.* get the folder whole"):
+    with pytest.raises(ConfigError, match=r"no config\.json in .*2_Dense.* download the complete folder"):
         read_config(tmp_path)
 
 
 def test_a_dense_before_pooling(tmp_path: Path) -> None:
     modules = json.loads((write_dense(tmp_path, {}) / "modules.json").read_text())
     tiny.write_json(tmp_path / "modules.json", [modules[0], modules[2], modules[1]])
-    with pytest.raises(ConfigError, match="Dense stands before Pooling"):
+    with pytest.raises(ConfigError, match="Dense comes before Pooling"):
         read_config(tmp_path)
 
 

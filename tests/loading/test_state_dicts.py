@@ -193,11 +193,11 @@ CONTENTS = {
 def test_what_is_no_state_dict(tmp_path, name):
     path = tmp_path / "pytorch_model.bin"
     state_dicts.write(path, state_dicts.contiguous(ARRAYS), change=lambda _: CONTENTS[name])
-    with pytest.raises(CheckpointError, match=r"get it again|safetensors") as raised:
+    with pytest.raises(CheckpointError, match=r"download it again|safetensors") as raised:
         read(path)
     assert str(path) in str(raised.value)
     path.write_bytes(CONTENTS[name])
-    with pytest.raises(CheckpointError, match=r"get it again|safetensors"):
+    with pytest.raises(CheckpointError, match=r"download it again|safetensors"):
         read(path)
 
 
@@ -230,7 +230,7 @@ def test_a_file_that_is_cut_short(tmp_path, write):
     content = path.read_bytes()
     for size in (0, 1, 4, 30, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:size])
-        with pytest.raises(CheckpointError, match=r"get it again|safetensors"):
+        with pytest.raises(CheckpointError, match=r"download it again|safetensors"):
             read(path)
 
 

@@ -98,33 +98,33 @@ def test_truncated(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(
-        CheckpointError, match=r"model\.safetensors is not a whole safetensors file .*get it again"
+        CheckpointError, match=r"model\.safetensors is not a complete safetensors file .*download it again"
     ):
         load(folder)
 
 
 def test_empty_file(folder):
     (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         load(folder)
 
 
 def test_oversized_header(folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         load(folder)
 
 
 def test_header_that_is_not_json(folder):
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", 8) + b"not json")
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         load(folder)
 
 
 def test_wrong_offsets(folder):
     header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         load(folder)
 
 
