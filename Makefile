@@ -96,8 +96,9 @@ docs: .venv-docs/installed  ## build the course into docs/_build/html and follow
 	@.venv-docs/bin/python -m pytest --quiet --noconftest tests/test_site.py
 	@echo "docs/_build/html/index.html" >&2
 
-quotes:  ## write the code, tables and outputs that docs/ quotes into its pages
-	@$(PYTHON) tools/quote.py
+quotes: .venv-test/installed  ## write the code, tables, docstrings and options that docs/ quotes into its pages
+	@.venv-test/bin/python tools/quote.py
+	@.venv-test/bin/python tools/describe.py
 
 messages:  ## list all messages of the package in tests/golden/messages.txt
 	@$(PYTHON) tools/list_messages.py

@@ -1,6 +1,5 @@
 """Sphinx's settings. ``make docs`` builds the site, which needs no network to be read."""
 
-import re
 from pathlib import Path
 
 import ziamath
@@ -14,15 +13,10 @@ from sphinx.writers.html5 import HTML5Translator
 project = "minigte"
 author = "the minigte maintainers"
 html_title = "minigte"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r".*")]  # types of other packages have no page here to link to
-autodoc_class_signature = "separated"
-autodoc_typehints_format = "short"
-maximum_signature_line_length = 90
-autodoc_type_aliases = {name: name for name in ("Float32", "Float64", "npt.ArrayLike")}
 exclude_patterns = ["_build"]
 html_theme = "furo"
 # Few systems have a font with the measures that formulas need, so the site brings the one of this package.
@@ -54,22 +48,6 @@ def block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def list_arguments(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
-    """In a docstring, turn each line that begins with the names of arguments into an item of a list."""
-    found: list[str] = []
-    inside = False
-    for line in lines:
-        if ARGUMENTS.match(line):
-            if not inside:
-                found.append("")
-            inside = True
-            found.append(f"* {line}")
-        else:
-            inside = inside and bool(line.strip())
-            found.append(f"  {line}" if inside else line)
-    lines[:] = found
-
-
 def link_gallery(app: Sphinx, doctree: nodes.document, name: str) -> None:
     """In the gallery, let each picture lead to the page that it is of."""
     for image in list(doctree.findall(nodes.image)) if name == "gallery" else []:
@@ -77,13 +55,9 @@ def link_gallery(app: Sphinx, doctree: nodes.document, name: str) -> None:
         image.replace_self(nodes.reference("", "", image.deepcopy(), refuri=f"gallery/{page}.html"))
 
 
-ARGUMENTS = re.compile(r"(``[\w.]+``|\"[\w.]+\")(, (``[\w.]+``|\"[\w.]+\"))*:")
-
-
 def setup(app: Sphinx) -> None:
-    """Write formulas as MathML, arguments in docstrings as a list, and the gallery's pictures as links."""
+    """Write formulas as MathML, and the gallery's pictures as links."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
-    app.connect("autodoc-process-docstring", list_arguments)
     app.connect("doctree-resolved", link_gallery)
 
 

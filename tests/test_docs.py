@@ -17,6 +17,7 @@ import pytest
 from places import ROOT
 
 import minigte
+from minigte.cli.main import cli
 
 DOCS = ROOT / "docs"
 EXERCISES = DOCS / "exercises"
@@ -69,9 +70,22 @@ def test_a_quotation_is_found_and_replaced() -> None:
 
 def test_the_reference_has_every_public_name() -> None:
     page = (DOCS / "reference.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\.\. auto\w+:: minigte\.(\w+)$", page, re.MULTILINE)
+    shown = re.findall(r"^<!-- docstring minigte\.(\w+) -->$", page, re.MULTILINE)
     assert sorted(shown) == sorted(minigte.__all__)
     assert set(re.findall(r"minigte\.explain\.(\w+)", page)) == {"Trace", "SimilarityTrace"}
+
+
+def test_the_command_line_page_has_every_command() -> None:
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^<!-- help minigte (\w+) -->$", page, re.MULTILINE)) == sorted(cli.commands)
+
+
+@pytest.mark.parametrize("name", ["reference.md", "command-line.md"])
+def test_what_is_described_is_current(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
+    describe = importlib.import_module("describe")
+    assert name in describe.PAGES
+    assert page == describe.described(page), "make quotes"
 
 
 def test_what_fewer_bits_cost_is_what_the_tables_show() -> None:

@@ -39,6 +39,7 @@ RUN_BY = {
     "bench/start.py": ("tests/test_scripts.py", 'run("bench/start"'),
     "bench/threads.py": ("tests/test_scripts.py", '"threads": "threads.'),
     "bench/worker.py": ("bench/run.py", '"bench" / "worker.py"'),
+    "tools/describe.py": ("tests/test_docs.py", "describe.described("),
     "tools/fetch_mpnet.py": ("Makefile", "python tools/fetch_mpnet.py"),  # 438 MB, by `make mpnet`
     "tools/fit_polynomials.py": ("tests/test_scripts.py", 'run("tools/fit_polynomials"'),
     "tools/gallery.py": ("Makefile", "docs/bin/python tools/gallery.py"),  # by `make docs`

@@ -38,19 +38,19 @@ class Text:
 class Trace(Stages):
     """Every intermediate of one text's forward pass, by the name of the module that makes it.
 
-    The names are those of the modules of transformers' model, which the file of its architecture in
-    ``reference/`` lists, with the names of what no module makes. Everywhere the probabilities are ``probs``
-    and the scores before softmax ``scores``, (H, T, T) with T tokens and H heads. So it is in gte-small, with
-    D hidden_size, F intermediate_size, and L layers, all float32:
+    The names are those of the modules of transformers' model. The file of its architecture in
+    ``reference/`` lists them, with names for what no module makes. In every architecture the attention
+    probabilities are ``probs`` and the scores before softmax ``scores``, (H, T, T) for T tokens and H heads.
+    For gte-small, with D = hidden_size, F = intermediate_size and L layers, all are float32:
 
-    ``embeddings.``: ``word_embeddings``, ``position_embeddings``, ``token_type_embeddings``, their ``sum``,
-    ``LayerNorm``; (T, D) each.
-    ``encoder.layer.0.`` and so on, and in ``layers``: ``attention.self.query``, ``.key``, ``.value`` and
-    ``.context`` (T, D), ``.scores`` and ``.probs`` (H, T, T); ``attention.output.dense``, ``.sum`` and
-    ``.LayerNorm`` (T, D); ``intermediate.dense`` and ``.intermediate_act_fn``, which are before and after
-    the activation, (T, F); ``output.dense``, ``.sum`` and ``.LayerNorm`` (T, D).
-    ``pooled`` (D,); where sentence-transformers' Dense follows, ``dense.0.linear`` and
-    ``dense.0.activation_function``, and so on; ``normalized`` where the model normalises.
+    - ``embeddings.``: ``word_embeddings``, ``position_embeddings``, ``token_type_embeddings``, their ``sum``,
+      ``LayerNorm``; (T, D) each.
+    - ``encoder.layer.0.`` and so on, and in ``layers``: ``attention.self.query``, ``.key``, ``.value`` and
+      ``.context`` (T, D), ``.scores`` and ``.probs`` (H, T, T); ``attention.output.dense``, ``.sum`` and
+      ``.LayerNorm`` (T, D); ``intermediate.dense`` and ``.intermediate_act_fn``, which are before and after
+      the activation, (T, F); ``output.dense``, ``.sum`` and ``.LayerNorm`` (T, D).
+    - ``pooled`` (D,); where sentence-transformers' Dense follows, ``dense.0.linear`` and
+      ``dense.0.activation_function``, and so on; ``normalized`` where the model normalises.
     """
 
     def __init__(self, text: Text, stages: Mapping[str, Stage], layer_vectors: Float32) -> None:
