@@ -122,6 +122,22 @@ def test_the_engine_has_no_architecture_in_any_name() -> None:
         assert not re.search("bert|mpnet|t5|bloom", path.read_text(encoding="utf-8"), re.IGNORECASE), path
 
 
+# What Numba and llvmlite mean others to use; all else of theirs may change with any version.
+FOR_OTHERS = r"numba|numba\.(types|extending)(\.\w+)?|llvmlite|llvmlite\.ir(\.\w+)?"
+# How far into a compilation one can see: its types, its functions, the text of LLVM's module.
+INSIDE = r"\.(_cache|overloads|fndesc|get_llvm_str|target_context|magic_tuple)\b|parse_assembly"
+
+
+def test_what_is_used_of_the_compiler_inside_stands_in_two_files() -> None:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        theirs = {name for name in imported(path) if name.partition(".")[0] in ("numba", "llvmlite")}
+        inside = re.search(INSIDE, path.read_text(encoding="utf-8"))
+        if inside or not all(re.fullmatch(FOR_OTHERS, name) for name in theirs):
+            found.add(path.relative_to(PACKAGE).as_posix())
+    assert found == {"engine/build.py", "engine/jit.py"}
+
+
 def test_what_counts_as_a_name() -> None:
     assert names_an_architecture("a BERT, 'xlm-roberta' and reference/t5.py") == ["BERT", "xlm-roberta", "t5"]
     assert names_an_architecture("sentence_bert_config.json BertTokenizer 0_BERT") == []

@@ -8,7 +8,7 @@ are float32, or bfloat16 where the processor multiplies it.
 from __future__ import annotations
 
 import numpy as np
-from numba.core import types
+from numba import types
 from numba.extending import overload
 
 from minigte.engine.jit import kernel

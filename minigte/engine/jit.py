@@ -9,6 +9,11 @@ the package (where an image build may have put them), the user's cache directory
 temporary files. A file's name says all that its contents depend on: the package's version and the engine's
 sources, Numba and Python, the processor, the argument types. Whatever fails, the result is a compilation,
 never an error.
+
+Of Numba's internals, which may change with any version of it, what is used stands here: the target, the
+cache's interface, and how a compilation is stopped at LLVM's module (what is done to its text is in
+``build``). The rest of the engine uses ``numba``, ``numba.types`` and ``numba.extending``, which are made
+for that.
 """
 
 from __future__ import annotations
@@ -76,6 +81,12 @@ def kernel_directory() -> Path | None:
         if _is_safe(directory, make=True) and os.access(directory, os.W_OK):
             return directory
     return None
+
+
+def target() -> tuple[str, frozenset[str]]:
+    """What LLVM calls the machine that is compiled for, and the features that code may use there."""
+    triple, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return triple, frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
 
 
 def compile_only(triple: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba.core import types
+from numba import types
 from numba.extending import overload
 
 from minigte.arrays import Float32, Int64

@@ -7,7 +7,7 @@ A row is given by its byte address and lies padded to whole vectors. The formula
 from __future__ import annotations
 
 import numpy as np
-from numba.core import types
+from numba import types
 from numba.extending import overload
 
 from minigte.engine.activations import exp2

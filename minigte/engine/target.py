@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 
-from numba.core.registry import cpu_target
-
+from minigte.engine import jit
 from minigte.engine.level import AMX, level_of
 from minigte.engine.processor import may_use_matrices
 
-TRIPLE, _, _features = cpu_target.target_context.codegen().magic_tuple()
-FEATURES = frozenset(name[1:] for name in _features.split(",") if name.startswith("+"))
+TRIPLE, FEATURES = jit.target()
 # Whoever names features may be building for another machine; else what the system refuses is not there.
 if not FEATURES.isdisjoint(AMX) and not may_use_matrices() and "NUMBA_CPU_FEATURES" not in os.environ:
     FEATURES -= set(AMX)

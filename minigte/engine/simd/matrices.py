@@ -13,7 +13,7 @@ each with all that it can hold, and after them given back, so that changing thre
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import types
+from numba import types
 from numba.extending import intrinsic, overload
 
 from minigte.engine.level import MATRIX_BYTES, MATRIX_ROWS

@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba import types
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from minigte.engine.simd.llvm import (
     F32,
@@ -68,12 +66,12 @@ def _is_number(kind: Any) -> bool:
 def _operator(operation: Any, instruction: str) -> None:
     """Teach Numba ``operation`` on two vectors, or on a vector and a float."""
 
-    @infer_global(operation)
-    class Operator(AbstractTemplate):
-        def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and vector in args and all(map(_is_number, args)):
-                return signature(vector, *args)
-            return None
+    @type_callable(operation)
+    def type_of(context: Any) -> Any:
+        def typer(a: Any, b: Any) -> Any:
+            return vector if vector in (a, b) and _is_number(a) and _is_number(b) else None
+
+        return typer
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b = (_floats(context, builder, value, of) for value, of in zip(args, sig.args, strict=True))
