@@ -11,11 +11,10 @@ those of ``sentence_transformers.util``. Every error is a ``MinigteError``, whos
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from minigte.cross_encoder import CrossEncoder
-from minigte.embedder import Embedder
 from minigte.errors import (
     AssumptionWarning,
     CheckpointError,
@@ -53,6 +52,16 @@ from minigte.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from minigte.batching.async_embedder import AsyncEmbedder
+    from minigte.cross_encoder import CrossEncoder
+    from minigte.embedder import Embedder
+
+# What loads models, and so needs most of the package: imported when it is asked for. Functions on vectors and
+# ``except MinigteError`` need not wait for it.
+_MODULES = {
+    "AsyncEmbedder": "minigte.batching.async_embedder",
+    "CrossEncoder": "minigte.cross_encoder",
+    "Embedder": "minigte.embedder",
+}
 
 __all__ = [
     "AssumptionWarning",
@@ -94,9 +103,12 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is only for asyncio, and takes as long to import as the rest, when it is asked for."""
-    if name == "AsyncEmbedder":
-        from minigte.batching.async_embedder import AsyncEmbedder
+    """Import what _MODULES names."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+    return value
 
-        return AsyncEmbedder
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

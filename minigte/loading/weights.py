@@ -64,10 +64,15 @@ def weights_like(config: ModelConfig) -> Weights:
 def stored_weights(folder: Path, config: ModelConfig) -> Weights:
     """As ``load_weights``, but each array is read whenever it is asked for, and kept by nobody here.
 
-    So the weights of a large model can be packed one array at a time. What can be wrong with the file as a
-    whole, its tensors' names and their shapes is found at once; damaged values are when they are read.
+    So the weights of a large model can be packed one array at a time. The file is opened for the first:
+    where packed weights are mapped, nobody asks for one. What can be wrong with the file as a whole, its
+    tensors' names and their shapes is found then; damaged values are when they are read.
     """
-    read = _Checkpoint(folder, config).read
+    checkpoint = functools.cache(lambda: _Checkpoint(folder, config))
+
+    def read(name: str) -> Float32:
+        return checkpoint().read(name)
+
     arrays: dict[int | None, dict[str, Tensor]] = {
         layer: {} for layer in range(config.spec.num_hidden_layers)
     }
