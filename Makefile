@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels test-wheel test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels wheels-twice test-wheel test-oldest test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -80,7 +80,20 @@ test-wheel: .venv-wheel/installed  ## install the wheel where no Numba is, and r
 	@$(if $(WHEEL),mkdir .venv-wheel/dist && cp $(WHEEL) .venv-wheel/dist,.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir .venv-wheel/dist .)
 	@.venv-wheel/bin/python $(PIP) --no-deps --force-reinstall .venv-wheel/dist/*.whl
 	@cd .venv-wheel && bin/pytest --config-file ../pyproject.toml --rootdir .. \
-		$(addprefix ../tests/,wheel engine test_backend.py test_embedder.py reference batching)
+		$(addprefix ../tests/,wheel engine test_backend.py test_embedder.py test_start.py reference batching)
+
+# Nothing of a wheel may depend on when or where it is built.
+wheels-twice: wheels  ## build the wheels a second time, and compare every byte
+	@rm -rf .venv-wheel/first && mkdir .venv-wheel/first && cp dist/*.whl .venv-wheel/first
+	@$(MAKE) --no-print-directory wheels
+	@for wheel in .venv-wheel/first/*.whl; do cmp $$wheel dist/$${wheel##*/} || exit; done
+
+# The oldest Numba that builds kernels, in an environment of its own: there it compiles the wheel too.
+test-oldest:  ## build the kernels with the oldest Numba, and compare their bits with those that it compiles here
+	@rm -rf .venv-oldest && $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python $(PIP) 'numba==0.62.*' 'setuptools>=77'
+	@.venv-oldest/bin/python $(PIP) --no-build-isolation '.[test]'
+	@cd .venv-oldest && bin/pytest --config-file ../pyproject.toml --rootdir .. ../tests/engine/test_library.py
 
 # What these need of Debian is named where it is missing, and the test is skipped.
 test-platforms: .venv-test/installed  ## build kernels for other systems, and run them under musl, qemu and wine
@@ -122,7 +135,7 @@ fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-infinity .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-oldest .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-infinity .venv-longrun docs/_build
 
 # Editable and with the compiler, since the course changes kernels here.
 .venv/installed: pyproject.toml
