@@ -1,8 +1,9 @@
-"""Write a BLOOM of random weights in bfloat16 shards, load it in int8, and embed ten texts with it.
+"""Write a BLOOM of random weights in bfloat16 shards, and embed ten texts with it in int8.
 
 At full size it has sgpt-bloom-7b1-msmarco's sizes, 7.07 billion parameters. That takes 14 GB of disk for the
-shards and 11 GB for the packed weights; what it prints are seconds, and the largest resident memory of the
-process that loads and embeds. Run from the repository's root:
+shards and 11 GB for the packed weights. Three processes follow each other: one packs the weights in memory
+and embeds, one is `minigte pack`, and one maps what that has written and embeds. Of each it prints the
+seconds, and the largest resident memory. Run from the repository's root:
 
     python tools/try_large_model.py FOLDER
     python tools/try_large_model.py FOLDER --layers 2 --hidden-size 256 --vocabulary 1000
@@ -11,6 +12,7 @@ process that loads and embeds. Run from the repository's root:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -69,9 +71,7 @@ def write_model(folder: Path, config: bloom.Config) -> int:
 
 
 def embed(folder: Path, cache: Path) -> dict[str, float]:
-    """Load the model and embed the texts; run in a process of its own, whose memory is measured."""
-    import resource
-
+    """Load the model and embed the texts."""
     from minigte import Embedder
 
     begin = time.perf_counter()
@@ -80,24 +80,36 @@ def embed(folder: Path, cache: Path) -> dict[str, float]:
     vectors = embedder.encode(TEXTS)
     done = time.perf_counter()
     assert np.isfinite(vectors).all()
-    return {
-        "seconds to load": loaded - begin,
-        "seconds for ten texts": done - loaded,
-        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-    }
+    return {"seconds to load": loaded - begin, "seconds for ten texts": done - loaded}
 
 
-def measure(folder: Path, cache: Path) -> dict[str, float]:
-    """``embed`` in a new process."""
-    command = [sys.executable, __file__, str(folder), "--embed", str(cache)]
+def pack(folder: Path, cache: Path) -> dict[str, float]:
+    """Pack the model's weights into a file in its folder, where they are found."""
+    from minigte.cli.pack import pack as command
+
+    begin = time.perf_counter()
+    arguments = [str(folder), "--dtype", "int8", "--output", str(folder / "int8.packed")]
+    with contextlib.redirect_stdout(sys.stderr):
+        command.main([*arguments, "--cache-folder", str(cache)], standalone_mode=False)
+    return {"seconds to pack": time.perf_counter() - begin}
+
+
+STEPS = {"embed": embed, "pack": pack}
+
+
+def measure(step: str, folder: Path, cache: Path) -> dict[str, float]:
+    """A step in a new process, and that one's largest resident memory."""
+    command = [sys.executable, __file__, str(folder), "--step", step, "--cache", str(cache)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
 
 def main() -> None:
-    """Write the model, and measure twice: packing its weights, and finding them packed."""
+    """Write the model, and measure the three processes."""
+    import resource
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -106,18 +118,21 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, default=4096)
     parser.add_argument("--heads", type=int, default=32)
     parser.add_argument("--vocabulary", type=int, default=250_880)
-    parser.add_argument("--embed", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.embed is not None:
-        print(json.dumps(embed(options.folder, options.embed)))
+    if options.step is not None:
+        found = STEPS[options.step](options.folder, options.cache)
+        found["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        print(json.dumps(found))
         return
     config = bloom.Config(options.vocabulary, options.hidden_size, options.layers, options.heads)
     model = options.folder / "model"
     if not (model / "config.json").exists():
-        print(f"{write_model(model, config):,} parameters written to {model}")
-    for what in ("packing its weights", "its weights packed before"):
-        found = measure(model, options.folder / "cache")
-        print(f"{what}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        print(f"{write_model(model, config):,} parameters written to {model}", flush=True)
+    for what, step in (("packed in memory", "embed"), ("minigte pack", "pack"), ("packed before", "embed")):
+        found = measure(step, model, options.folder / "cache")
+        print(f"{what}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()), flush=True)
 
 
 if __name__ == "__main__":
