@@ -40,7 +40,7 @@ from minigte.runtime.replacing import replacing
 class Platform(NamedTuple):
     """A system and a family of processors."""
 
-    system: str  # as sys.platform
+    system: str  # as sys.platform; "web" is what browsers and Node run, WebAssembly without a system
     machine: str
     triple: str
 
@@ -65,6 +65,7 @@ PLATFORMS = {
         Platform("win32", "x86_64", "x86_64-pc-windows-msvc"),
         Platform("darwin", "x86_64", "x86_64-apple-macosx11.0.0"),
         Platform("darwin", "aarch64", "arm64-apple-macosx11.0.0"),
+        Platform("web", "wasm32", "wasm32-unknown-unknown"),
     )
 }
 HERE = f"{sys.platform}-{machine()}"
@@ -105,6 +106,8 @@ define dllexport void @Sleep(i32 %milliseconds) {
   ret void
 }
 """
+
+WASM_STACK = 1 << 16  # bytes: a pass keeps a few hundred there
 
 IMPORTS = {"syscall", "usleep", "Sleep"}  # what code may need of the system
 
@@ -223,7 +226,7 @@ def _machine(platform: Platform, features: frozenset[str]) -> Any:
         cpu="x86-64" if platform.machine == "x86_64" else "generic",
         features=_features(features),
         opt=3,
-        reloc="pic",
+        reloc="static" if platform.system == "web" else "pic",
         codemodel="small",
     )
 
@@ -253,9 +256,11 @@ def _emit(module: Any, platform: Platform, features: frozenset[str], path: Path)
 
 def _link(platform: Platform, objects: list[Path], path: Path) -> None:
     """One library of these object files. Raises BuildError."""
-    linker, *options = {"linux": _elf, "win32": _dll, "darwin": _dylib}[platform.system](platform, path)
-    if linker.startswith("ld.lld") and not shutil.which(linker):
-        command = _instead_of_lld(platform)
+    linker, *options = {"linux": _elf, "win32": _dll, "darwin": _dylib, "web": _wasm}[platform.system](
+        platform, path
+    )
+    if linker in ("ld.lld", "wasm-ld") and not shutil.which(linker):
+        command = _instead_of_lld(linker, platform)
     elif shutil.which(linker):
         command = [linker]
     else:
@@ -263,13 +268,13 @@ def _link(platform: Platform, objects: list[Path], path: Path) -> None:
     _run([*command, *options, *map(str, objects)], linker)
 
 
-def _instead_of_lld(platform: Platform) -> list[str]:
-    """Another linker of ELF files. Raises BuildError."""
+def _instead_of_lld(linker: str, platform: Platform) -> list[str]:
+    """Another linker of ELF files, or of WebAssembly. Raises BuildError."""
     if importlib.util.find_spec("ziglang"):  # it brings LLVM's linker; tools/backend.py asks for it
-        return [sys.executable, "-m", "ziglang", "ld.lld"]
-    if shutil.which("ld") and platform == PLATFORMS.get(HERE):
+        return [sys.executable, "-m", "ziglang", linker]
+    if linker == "ld.lld" and shutil.which("ld") and platform == PLATFORMS.get(HERE):
         return ["ld"]
-    raise BuildError("linking needs ld.lld: install LLVM's linker, lld")
+    raise BuildError(f"linking needs {linker}: install LLVM's linker, lld")
 
 
 def _elf(_: Platform, path: Path) -> list[str]:
@@ -295,6 +300,12 @@ def _dylib(platform: Platform, path: Path) -> list[str]:
     return ["lld", "-flavor", "darwin", *options, "-undefined", "dynamic_lookup", "-o", str(path)]
 
 
+def _wasm(_: Platform, path: Path) -> list[str]:
+    """For the web: a module that needs nothing, and has its memory from ``__heap_base`` on to spare."""
+    options = ["--no-entry", "--export-dynamic", "--export=__heap_base", "--gc-sections", "--strip-all"]
+    return ["wasm-ld", *options, "-z", f"stack-size={WASM_STACK}", "-o", str(path)]
+
+
 def main() -> None:
     """Build the kernels of a platform's levels."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -309,7 +320,8 @@ def main() -> None:
         print(compile_forward(platform, level, dtype, Path(objects)))
         return
     known = list(platform.levels)
-    levels = {"here": levels_here(), "all": known}.get(options.levels, options.levels.split(","))
+    here = levels_here() if platform == PLATFORMS.get(HERE) else known
+    levels = {"here": here, "all": known}.get(options.levels, options.levels.split(","))
     if not set(levels) <= set(known):
         parser.error(f"--levels: known are {', '.join(known)}")
     if not options.output.is_dir():  # said before half a minute of work

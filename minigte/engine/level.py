@@ -96,7 +96,7 @@ _X86_64: tuple[tuple[str, ...], ...] = (
     (*_AVX512, "avx512vnni", "avx512bf16"),
     (*_AVX512, "avx512vnni", "avx512bf16", *AMX),
 )
-FEATURES = {"x86_64": _X86_64, "aarch64": (("neon",),)}
+FEATURES = {"x86_64": _X86_64, "aarch64": (("neon",),), "wasm32": (("simd128",),)}
 
 
 def level_of(triple: str, features: frozenset[str]) -> Level:
@@ -105,7 +105,7 @@ def level_of(triple: str, features: frozenset[str]) -> Level:
     if triple.startswith(("x86_64", "i686")):
         vectors = {16: "avx512", 8: "avx2" if "avx2" in features else "avx", 4: "sse2"}[lanes]
     else:
-        vectors = "neon" if "neon" in features else "generic"
+        vectors = next((name for name in ("neon", "simd128") if name in features), "generic")
     return Level(
         vectors=vectors,
         lanes=lanes,

@@ -30,7 +30,7 @@ from minigte.engine.weights import PackedModel
 from minigte.engine.workspace import Workspace
 from minigte.errors import InputError, MissingDependencyError
 
-SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
+SUFFIXES = {"win32": ".dll", "darwin": ".dylib", "web": ".wasm"}
 
 
 def file_name(system: str, machine: str) -> str:
@@ -87,6 +87,27 @@ def layout(*values: Any) -> str:
 # --- The library -----------------------------------------------------------------------------------------
 
 
+def read(folder: Any, name: str) -> tuple[bytes, dict[str, dict[str, str]]]:
+    """A file that was built of these sources, and for every level and dtype in it the layout of the table.
+
+    Raises MissingDependencyError, which says why it cannot be used.
+    """
+    try:
+        contents = folder.joinpath(name).read_bytes()
+        manifest = json.loads(folder.joinpath(name + ".json").read_bytes())
+        made_of, sha256 = (manifest["version"], manifest["sources"]), manifest["sha256"]
+        layouts: dict[str, dict[str, str]] = manifest["levels"]
+    except FileNotFoundError:
+        raise MissingDependencyError(f"{name} was not built") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingDependencyError(f"{name} cannot be read ({error!r})") from error
+    if made_of != (minigte.version.__version__, sources.version() if sources.are_here() else made_of[1]):
+        raise MissingDependencyError(f"{name} was built from other sources")
+    if hashlib.sha256(contents).hexdigest() != sha256:
+        raise MissingDependencyError(f"{name} is damaged")
+    return contents, layouts
+
+
 class Library:
     """A library of kernels, loaded into this process.
 
@@ -98,19 +119,7 @@ class Library:
 
         Raises MissingDependencyError, which says why it cannot be used.
         """
-        try:
-            contents = folder.joinpath(name).read_bytes()
-            manifest = json.loads(folder.joinpath(name + ".json").read_bytes())
-            made_of, sha256 = (manifest["version"], manifest["sources"]), manifest["sha256"]
-            self._layouts: dict[str, dict[str, str]] = manifest["levels"]
-        except FileNotFoundError:
-            raise MissingDependencyError(f"{name} was not built") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MissingDependencyError(f"{name} cannot be read ({error!r})") from error
-        if made_of != (minigte.version.__version__, sources.version() if sources.are_here() else made_of[1]):
-            raise MissingDependencyError(f"{name} was built from other sources")
-        if hashlib.sha256(contents).hexdigest() != sha256:
-            raise MissingDependencyError(f"{name} is damaged")
+        contents, self._layouts = read(folder, name)
         try:
             self._functions = _load(folder, name, contents)
         except OSError as error:  # a folder mounted noexec, for example

@@ -1,11 +1,13 @@
 """Kernels for other systems and processors, built here: run where an emulator can, else looked at.
 
-Each library is linked from its platform's first level alone. What runs one is a program in C (call.c), which
-gets everything that a forward pass reads in a file; the engine around it is the package's own.
+Each library is linked from its platform's first level alone. What runs one is a program in C (call.c), or in
+JavaScript (call.mjs), which gets everything that a forward pass reads in a file; the engine around it is the
+package's own.
 """
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,20 +16,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from bits import digests
 from random_models import DTYPES, embed, make_batch, make_config, random_texts, random_weights, spec
 from test_forward import COSINE, HIDDEN_STATE
+from test_library import bits
+from test_processors import environment
 
 from minigte.arrays import Float32, Int64
 from minigte.engine import build
 from minigte.engine.kernels import Begin, Ids
-from minigte.engine.level import Level, level_of
+from minigte.engine.level import Level, level_of, levels_of
 from minigte.engine.library import file_name, parts, words
+from minigte.engine.processor import machine
 from minigte.engine.scheduler import Engine
 from minigte.engine.weights import PackedModel
 from minigte.engine.workspace import Workspace
 from minigte.reference import bert as reference
 
 HERE = Path(__file__).parent
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "chromium"
+)
 WINE = next((path for path in ("wine64", "/usr/lib/wine/wine64") if shutil.which(path)), "wine64")
 
 
@@ -96,12 +105,54 @@ def frozen(out: Float32, *values: Any) -> bytes:
     return np.array([*sizes, *addresses, *table], np.int64).tobytes() + bytes(memory)
 
 
-class Elsewhere:
-    """Kernels that a program of another platform runs."""
+Run = Callable[[str, bytes], bytes]  # a function of a library, and what it reads, to the result
 
-    def __init__(self, command: list[str], library: Path, level: Level, folder: Path) -> None:
+
+def by_program(command: list[str], library: Path, folder: Path) -> Run:
+    """Run functions by a program that is given files in ``folder``."""
+
+    def run(function: str, read: bytes) -> bytes:
+        (folder / "input").write_bytes(read)
+        done = subprocess.run(
+            [*command, str(library), function, "input", "output"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return (folder / "output").read_bytes()
+
+    return run
+
+
+def by_browser(library: Path, folder: Path) -> Run:
+    """Run functions by a page that a headless Chromium opens, and take the result from what it shows."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={folder}"]
+
+    def run(function: str, read: bytes) -> bytes:
+        module, data = (base64.b64encode(content).decode() for content in (library.read_bytes(), read))
+        page = f"""<body><script type="module">{(HERE / "call.mjs").read_text(encoding="utf-8")}
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const result = call(bytes("{module}"), "{function}", bytes("{data}"));
+document.body.textContent = btoa(Array.from(result, (byte) => String.fromCharCode(byte)).join(""));
+</script></body>"""
+        (folder / "page.html").write_text(page, encoding="utf-8")
+        command = [CHROMIUM, *flags, "--dump-dom", (folder / "page.html").as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+        assert "<script" not in done.stdout, "the page has failed"
+        return base64.b64decode(done.stdout.partition("<body>")[2].partition("</body>")[0])
+
+    return run
+
+
+class Elsewhere:
+    """Kernels that something of another platform runs."""
+
+    def __init__(self, run: Run, level: Level) -> None:
         self.level = level
-        self._command, self._library, self._folder = command, library, folder
+        self._run = run
 
     def prepare(self, dtype: str) -> None:
         """They are built."""
@@ -113,13 +164,8 @@ class Elsewhere:
             def call(wanted: int) -> None:
                 assert wanted == 1
                 arrays = input_ids, token_type_ids, offsets, out, meeting
-                (self._folder / "input").write_bytes(frozen(out, model, workspace, *arrays))
-                command = [*self._command, str(self._library), function, "input", "output"]
-                done = subprocess.run(
-                    command, cwd=self._folder, capture_output=True, text=True, timeout=300, check=False
-                )
-                assert done.returncode == 0, done.stderr
-                out[...] = np.fromfile(self._folder / "output", np.float32).reshape(out.shape)
+                result = self._run(function, frozen(out, model, workspace, *arrays))
+                out[...] = np.frombuffer(result, np.float32).reshape(out.shape)
 
             return call
 
@@ -136,7 +182,7 @@ def test_every_dtype_on(name: str, linked: Callable[..., Path], tmp_path: Path) 
     platform = build.PLATFORMS[place.platform]
     level = level_of(platform.triple, next(iter(platform.levels.values())))
     library = linked(place.platform, *DTYPES)
-    kernels = Elsewhere([*place.emulator, str(program)], library, level, tmp_path)
+    kernels = Elsewhere(by_program([*place.emulator, str(program)], library, tmp_path), level)
     for changes in ({}, {"hidden_size": 77, "num_attention_heads": 7, "intermediate_size": 131}):
         config = make_config(**changes)
         weights = random_weights(config)
@@ -147,6 +193,49 @@ def test_every_dtype_on(name: str, linked: Callable[..., Path], tmp_path: Path) 
             [(_, states)] = engine.last_hidden_states([batch])
             np.testing.assert_allclose(states, wanted, rtol=0, atol=HIDDEN_STATE[dtype])
             assert (embed(states, batch) * embed(wanted, batch)).sum(axis=1).min() >= COSINE[dtype]
+
+
+@pytest.fixture(scope="session")
+def baseline() -> list[str]:
+    """The bits of x86-64 without extensions: vectors of four numbers, and no fused product."""
+    level = "sse2"
+    if machine() != "x86_64":
+        pytest.skip(f"no {level} on {machine()}")
+    return [line.removeprefix(level) for line in bits(**environment(level))]
+
+
+@pytest.mark.parametrize("place", ["node", "chromium"])
+def test_the_web_has_the_bits_of_the_baseline(
+    place: str, linked: Callable[..., Path], baseline: list[str], tmp_path: Path
+) -> None:
+    require("wasm-ld", package="lld")
+    library = linked("web-wasm32", *DTYPES)
+    if place == "node":
+        require("node", package="nodejs")
+        run = by_program(["node", str(HERE / "call.mjs")], library, tmp_path)
+    else:
+        require(CHROMIUM, package="chromium")
+        run = by_browser(library, tmp_path)
+    [(name, features)] = levels_of("wasm32").items()
+    kernels = Elsewhere(run, level_of("wasm32", features))
+    assert [line.removeprefix(name) for line in digests(kernels, threads=1)] == baseline
+
+
+def test_the_web_module_needs_nothing(linked: Callable[..., Path]) -> None:
+    """No import, memory to spare from ``__heap_base`` on, and the product of 16-bit pairs for int8."""
+    require("wasm-ld", "node", package="lld nodejs")
+    library = linked("web-wasm32", *DTYPES)
+    code = """
+const module = new WebAssembly.Module(require("fs").readFileSync(process.argv[1]));
+console.log(WebAssembly.Module.imports(module).length);
+for (const { name } of WebAssembly.Module.exports(module)) console.log(name);
+"""
+    listed = subprocess.run(["node", "-e", code, str(library)], capture_output=True, text=True, check=True)
+    imports, *exports = listed.stdout.split()
+    assert imports == "0"
+    assert set(exports) == {"memory", "__heap_base", *(f"minigte_forward_simd128_{d}" for d in DTYPES)}
+    dot = bytes.fromhex("fdba01")  # i32x4.dot_i16x8_s
+    assert library.read_bytes().count(dot) >= 2 * sum(range(1, 7))
 
 
 @pytest.mark.parametrize("name", ["darwin-aarch64", "darwin-x86_64"])
