@@ -1,7 +1,7 @@
 """What a program costs before it has computed anything: size, time to the first vector, memory.
 
-``python bench/start.py`` measures minigte beside ONNX Runtime, fastembed and llama.cpp, writes the figures to
-bench/results/start, and rewrites the tables in bench/README.md and docs/restricted.md that show the newest.
+``python bench/start.py`` measures minigte beside other programs, writes the figures to bench/results/start,
+and rewrites the tables in README.md, bench/README.md and docs/restricted.md that show the newest.
 
 Every measured start is a process of its own that imports one peer, loads the model, embeds one query and says
 so; the time is from its start until then. Peers take turns, so that whatever the machine does over the
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, distribution
@@ -33,12 +34,11 @@ from peers import PEERS, Files, Peer
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minigte-bench"
 RESULTS = ROOT / "bench" / "results" / "start"
-PAGES = ROOT / "bench" / "README.md", ROOT / "docs" / "restricted.md"
 BEGIN, END = "<!-- start: written by bench/start.py -->", "<!-- end of start -->"
 OURS = "minigte"
 MEASURED = (
     *("minigte float32", "minigte int8", "ONNX Runtime float32", "ONNX Runtime int8"),
-    *("fastembed float32", "llama.cpp float32", "llama.cpp int8"),
+    *("fastembed float32", "sentence-transformers float32", "llama.cpp float32", "llama.cpp int8"),
 )
 THREADS = 2
 COLD, WARM = 3, 15  # starts of each kind
@@ -246,11 +246,40 @@ def section(run: dict[str, Any]) -> str:
     return "\n".join([*rows, "", *(f"- {note}" for note in notes), "", where])
 
 
+def summary(run: dict[str, Any]) -> str:
+    """What the repository's README shows of a run; the least of a column is bold."""
+    peers = {key: peer for key, peer in run["peers"].items() if "error" not in peer}
+    figures = {
+        key: (peer["installed"] / 1e6, median(peer["cold"]), median(peer["warm"]), peer["peak"] / 1e6)
+        for key, peer in peers.items()
+    }
+    least = [min(column) for column in zip(*figures.values(), strict=True)]
+    rows = [
+        "| | installed, MB | first vector, cold page cache, s | again, s | most memory, on documents, MB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for key, values in figures.items():
+        shown = (
+            f"{value:{form}}" for value, form in zip(values, (",.0f", ".2f", ".2f", ",.0f"), strict=True)
+        )
+        cells = [f"**{s}**" if v == low else s for s, v, low in zip(shown, values, least, strict=True)]
+        rows.append(f"| {key} | {' | '.join(cells)} |")
+    where = f"{THREADS} threads of {run['machine']['cpu']}, {run['started'][:10]}"
+    return "\n".join([f"What a process costs before it computes, {where}:", "", *rows])
+
+
+PAGES: dict[Path, Callable[[dict[str, Any]], str]] = {
+    ROOT / "README.md": summary,
+    ROOT / "bench" / "README.md": section,
+    ROOT / "docs" / "restricted.md": section,
+}
+
+
 def report() -> None:
     """Show the newest run in the pages."""
     newest = max(RESULTS.glob("*.json"), default=None)
-    shown = "Not measured yet." if newest is None else section(json.loads(newest.read_text()))
-    for page in PAGES:
+    for page, show in PAGES.items():
+        shown = "Not measured yet." if newest is None else show(json.loads(newest.read_text()))
         before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
         if begin:
             after = rest.partition(END)[2]

@@ -140,10 +140,12 @@ def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
 @pytest.mark.skipif(choose_backend("auto", "float32") == "numpy", reason="there are no kernels")
 def test_starts_are_measured_and_shown(gte_small: Path, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- start: written by bench/start.py -->\n<!-- end of start -->\nafter\n")
+    for path in (page, page.with_name("readme.md")):
+        path.write_text("before\n<!-- start: written by bench/start.py -->\n<!-- end of start -->\nafter\n")
     short = f"""
 folder = pathlib.Path({str(tmp_path)!r})
-start.RESULTS, start.PAGES = folder / "results", [folder / "page.md"]
+start.RESULTS = folder / "results"
+start.PAGES = {{folder / "page.md": start.section, folder / "readme.md": start.summary}}
 start.COLD = start.WARM = 1
 start.DOCUMENTS = 2
 start.equal_bits = lambda *_: {{"int8": None}}  # compiling takes a minute
@@ -156,6 +158,7 @@ start.equal_bits = lambda *_: {{"int8": None}}  # compiling takes a minute
     assert 0 < peer["private"] < peer["peak"]
     assert "| **minigte int8** |" in page.read_text()
     assert page.read_text().endswith("<!-- end of start -->\nafter\n")
+    assert "| minigte int8 | **" in page.with_name("readme.md").read_text()  # of one, the best
 
 
 def test_a_long_run_is_watched_and_shown(data: Path, tmp_path: Path) -> None:
