@@ -92,6 +92,11 @@ def read_documents(data_dir: Path) -> list[str]:
     return [f"{row['title']} {row['text']}".strip() for row in rows]
 
 
+def read_queries(data_dir: Path) -> list[str]:
+    """Every query of NFCorpus."""
+    return [row["text"] for row in _rows(data_dir / "NFCorpus" / "queries.jsonl")]
+
+
 def load(data_dir: Path, model_dir: Path, *, quick: bool = False) -> Corpus:
     """Read STSBenchmark and NFCorpus from ``data_dir``; ``quick`` takes a small part of each workload."""
     tokenizer = load_tokenizer(model_dir)

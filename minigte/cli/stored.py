@@ -58,7 +58,8 @@ class Npy:
 
     def __init__(self, path: str) -> None:
         try:
-            self._rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            # Still mapped: of np.memmap's own class every small slice would cost more than its rows.
+            self._rows = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {path}: {error}") from None
         if self._rows.ndim != 2:

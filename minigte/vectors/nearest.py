@@ -20,6 +20,7 @@ from minigte.vectors.search import Best, Hit, semantic_search
 from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
 Rows = npt.NDArray[Any]
+BLOCK = 512  # rows that are compared while they are in the cache
 OVERSAMPLING = 10  # so many times top_k are chosen by their codes, to be compared by their vectors
 
 
@@ -54,25 +55,38 @@ def nearest(
     matrix = SIMILARITY_FUNCTIONS[similarity_fn_name].matrix
     lengths = np.maximum(np.linalg.norm(queries, axis=1), 1e-12)  # (Q,)
     for part in parts:
-        rows: Float32 = part.astype(np.float32, copy=False)  # (n, D)
-        squares = np.einsum("nd,nd->n", rows, rows)  # (n,)
+        products, squares = _products(queries, part)  # (Q, n), (n,)
         if not np.isfinite(squares).all():
             row = start + int(np.flatnonzero(~np.isfinite(squares))[0])
             raise InputError(f"row {row} holds NaN or infinity, or numbers too large to compare")
         norms = np.maximum(np.sqrt(squares), 1e-12)
-        products = queries @ rows.T  # (Q, n)
         for query, product in enumerate(products):
             # Of a sum of D products no rounding moves more than D eps |q| |x|, in any order.
-            error = 4 * rows.shape[1] * np.finfo(np.float32).eps
+            error = 4 * part.shape[1] * np.finfo(np.float32).eps
             if similarity_fn_name == "cosine":
                 scores, slack = product / (norms * lengths[query]), error
             else:
                 scores, slack = product, error * lengths[query] * float(norms.max(initial=0))
             likely = _likely(scores, best.worst(query), top_k, slack)
-            exact = matrix(queries[query : query + 1].astype(np.float64), rows[likely].astype(np.float64))
-            best.take(query, likely + start, exact[0])
+            if len(likely):
+                exact = matrix(queries[query : query + 1].astype(np.float64), part[likely].astype(np.float64))
+                best.take(query, likely + start, exact[0])
         start += len(part)
     return best.hits()
+
+
+def _products(queries: Float32, part: Rows) -> tuple[Float32, Float32]:
+    """Of rows (n, D) the products with the queries (Q, D) and with themselves: (Q, n), (n,).
+
+    Each block of rows comes from memory once, and is converted, and read again, from the cache.
+    """
+    products = np.empty((len(queries), len(part)), np.float32)
+    squares = np.empty(len(part), np.float32)
+    for start in range(0, len(part), BLOCK):
+        rows: Float32 = part[start : start + BLOCK].astype(np.float32, copy=False)
+        squares[start : start + BLOCK] = _squares(rows)
+        products[:, start : start + BLOCK] = queries @ rows.T
+    return products, squares
 
 
 def rescored(
@@ -110,6 +124,17 @@ def _by_table(words: Rows) -> Rows:
     table = np.array([value.bit_count() for value in range(256)], np.uint8)
     return table[words.view(np.uint8)]
 
+
+def _squares_by_einsum(rows: Float32) -> Float32:
+    return np.einsum("nd,nd->n", rows, rows)
+
+
+def _squares_by_blas(rows: Float32) -> Float32:
+    return np.vecdot(rows, rows)
+
+
+# NumPy has products of rows from 2.0 on.
+_squares = _squares_by_blas if hasattr(np, "vecdot") else _squares_by_einsum
 
 # NumPy counts bits itself from 2.0 on.
 _count_bits: Callable[[Rows], Rows] = getattr(np, "bitwise_count", _by_table)

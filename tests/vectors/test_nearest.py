@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigte import InputError, semantic_search
+from minigte.vectors import nearest as module
 from minigte.vectors.nearest import nearest, rescored
 from minigte.vectors.quantization import quantize_embeddings, scale_to_int8
 
@@ -73,3 +74,26 @@ def test_what_is_not_finite_is_named() -> None:
     with pytest.raises(InputError, match="row 7"):
         nearest(np.ones((1, 4), np.float32), [rows[:5], rows[5:]], 3)
     assert nearest(np.ones((2, 4), np.float32), [], 3) == [[], []]
+
+
+@pytest.mark.parametrize("name", ["cosine", "dot"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_a_part_of_several_blocks(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as NumPy before 2.0 computes it."""
+    rng = np.random.default_rng(0)
+    rows = rows_like(rng, 2 * module.BLOCK + 100, 24)
+    part = scale_to_int8(rows) if dtype == "int8" else rows.astype(dtype)
+    queries = rows_like(rng, 3, 24)
+    precision = "int8" if dtype == "int8" else "float32"
+    similarity = "cosine" if dtype == "int8" else name
+    expected = semantic_search(queries, part.astype(np.float32), 9, similarity)
+    for squares in (module._squares, module._squares_by_einsum):
+        monkeypatch.setattr(module, "_squares", squares)
+        found = nearest(queries, [part], 9, precision=precision, similarity_fn_name=name)
+        assert [[hit["corpus_id"] for hit in hits] for hits in found] == [
+            [hit["corpus_id"] for hit in hits] for hits in expected
+        ]
+    part = part.astype(np.float32)
+    part[module.BLOCK + 7, 3] = np.nan
+    with pytest.raises(InputError, match=f"row {module.BLOCK + 7} holds"):
+        nearest(queries, [part], 9)
