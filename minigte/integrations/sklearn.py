@@ -4,7 +4,7 @@ from minigte.integrations.sklearn import MinigteTransformer
 
 pipeline = make_pipeline(MinigteTransformer("thenlper/gte-small"), LogisticRegression())
 
-It is also an ``embedding_model`` for BERTopic.
+BERTopic takes pipelines: ``BERTopic(embedding_model=make_pipeline(MinigteTransformer(...)))``.
 """
 
 from __future__ import annotations

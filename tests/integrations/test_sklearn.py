@@ -97,7 +97,8 @@ def test_what_is_no_text_is_refused(folder: Path) -> None:
 def test_bertopic(folder: Path) -> None:
     bertopic = pytest.importorskip("bertopic", reason="bertopic is missing: make test-integrations")
     model = bertopic.BERTopic(
-        embedding_model=MinigteTransformer(folder),
+        # Of what is no pipeline it embeds by a model of its own, without a word.
+        embedding_model=make_pipeline(MinigteTransformer(folder)),
         umap_model=PCA(4),
         hdbscan_model=KMeans(3, n_init=1, random_state=0),
     )
