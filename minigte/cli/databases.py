@@ -1,4 +1,6 @@
-"""Vectors with their ids into a table of SQLite, DuckDB or LanceDB, which a later run brings up to date.
+"""Vectors with their ids into a table of a database, which a later run brings up to date.
+
+SQLite, DuckDB, LanceDB, and PostgreSQL with pgvector.
 
 A row has the record's ``id``, what is carried along, its ``embedding``, and in ``digest`` what it was made
 from. What decides the vectors of a table stands in the table TABLES, so that no table ever holds those of two
@@ -14,9 +16,12 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
 
 from minigte.cli.ids import plain
-from minigte.cli.outputs import EMBEDDING, Batches, Vectors
+from minigte.cli.outputs import EMBEDDING, Batches, Vectors, numbers_of
 from minigte.cli.records import Record
 from minigte.cli.resumable import differing_options
 from minigte.errors import InputError, MissingDependencyError, OutputError
@@ -53,16 +58,24 @@ class Database(Protocol):
 class Table:
     """A table that this run makes, or brings up to date. Used in a ``with`` block, after ``start``."""
 
-    def __init__(self, kind: str, path: Path, name: str, *, update: bool) -> None:
-        """Open the database. Raises InputError where the table is there and ``update`` was not asked for."""
+    def __init__(self, kind: str, where: Path | str, name: str, *, update: bool) -> None:
+        """Open the database, of which ``where`` is the path or the URL.
+
+        Raises InputError where the table is there and ``update`` was not asked for.
+        """
+        path = without_password(where) if isinstance(where, str) else where
         self._path, self._name = path, name
         self.skipped = 0  # texts that were there already, and are the same
         self._known: dict[Any, str] = {}
         self._seen: set[Any] = set()
         self._options: str | None = None
         with self._naming():
-            self._database = KINDS[kind](path, name)
-            before = self._database.options()
+            self._database = KINDS[kind](where, name)
+            try:
+                before = self._database.options()
+            except BaseException:
+                self._database.close()
+                raise
         if before is not None and not update:
             self._database.close()
             raise InputError(
@@ -132,6 +145,13 @@ class Table:
             raise
         except Exception as error:
             raise OutputError(f"cannot write {self._path}: {str(error).splitlines()[0]}") from error
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=""))
 
 
 def _digest(record: Record) -> str:
@@ -322,8 +342,112 @@ def _with_digests(batch: Any, digests: Sequence[str]) -> Any:
     return pa.table(batch).append_column(DIGEST, pa.array(digests, pa.string()))
 
 
-KINDS: dict[str, Callable[[Path, str], Database]] = {
+class _Postgresql:
+    """Vectors as pgvector's types: vector(D), of float16 halfvec(D), of ubinary bit(D)."""
+
+    def __init__(self, url: str, name: str) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"PostgreSQL needs the psycopg package ({error}): pip install 'psycopg[binary]'"
+            ) from None
+        self._name, self._key = _quoted(name), name
+        self._connection = psycopg.connect(url, autocommit=True)
+        try:
+            self._connection.execute("SET client_min_messages = warning")
+            self._connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            self._connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {TABLES} (name text PRIMARY KEY, options text)"
+            )
+        except psycopg.errors.FeatureNotSupported:
+            self._connection.close()
+            raise OutputError(
+                f"{without_password(url)} has no pgvector: install it in the server, as Debian's "
+                "postgresql-15-pgvector does"
+            ) from None
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def options(self) -> str | None:
+        row = self._connection.execute(
+            f"SELECT options FROM {TABLES} WHERE name = %s", [self._key]
+        ).fetchone()
+        if row is None and self.columns():
+            raise _foreign(self._key)
+        return None if row is None else row[0]
+
+    def columns(self) -> list[str]:
+        found = self._connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 "
+            "AND NOT attisdropped",
+            [self._name],
+        )
+        return [row[0] for row in found]
+
+    def digests(self) -> Iterator[tuple[Any, str]]:
+        yield from self._connection.execute(f"SELECT id, {DIGEST} FROM {self._name}")
+
+    def write(
+        self, records: Sequence[Record], vectors: Vectors, digests: Sequence[str], options: str | None
+    ) -> None:
+        names = ["id", *records[0].kept, EMBEDDING, DIGEST]
+        rows = [
+            [plain(record.id), *map(plain, record.kept.values()), _as_pgvector(vector), digest]
+            for record, vector, digest in zip(records, vectors, digests, strict=True)
+        ]
+        columns = ", ".join(map(_quoted, names))
+        with self._connection.transaction():
+            if options is not None:
+                kinds = [_postgresql_type([row[i] for row in rows]) for i in range(len(names) - 2)]
+                kinds = [*kinds, _pgvector_type(vectors), "text"]
+                kinds[0] += " PRIMARY KEY"
+                described = [f"{_quoted(name)} {kind}" for name, kind in zip(names, kinds, strict=True)]
+                self._connection.execute(f"CREATE TABLE {self._name} ({', '.join(described)})")
+                self._connection.execute(f"INSERT INTO {TABLES} VALUES (%s, %s)", [self._key, options])
+            self._connection.execute(
+                f"CREATE TEMP TABLE minigte_rows ON COMMIT DROP AS SELECT {columns} FROM {self._name} LIMIT 0"
+            )
+            with (
+                self._connection.cursor() as cursor,
+                cursor.copy(f"COPY minigte_rows ({columns}) FROM STDIN") as copy,
+            ):
+                for row in rows:
+                    copy.write_row(row)
+            changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in map(_quoted, names[1:]))
+            self._connection.execute(
+                f"INSERT INTO {self._name} ({columns}) SELECT {columns} FROM minigte_rows "
+                f"ON CONFLICT (id) DO UPDATE SET {changes}"
+            )
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _pgvector_type(vectors: Vectors) -> str:
+    if vectors.dtype == np.uint8:
+        return f"bit({8 * vectors.shape[1]})"
+    return f"{'halfvec' if vectors.dtype == np.float16 else 'vector'}({vectors.shape[1]})"
+
+
+def _as_pgvector(vector: Vectors) -> str:
+    """One vector as pgvector's types read it."""
+    if vector.dtype == np.uint8:
+        return "".join(map(str, np.unpackbits(vector).tolist()))
+    return json.dumps(numbers_of(vector), separators=(",", ":"))
+
+
+def _postgresql_type(values: Sequence[Any]) -> str:
+    """The type of a column: that of the first value."""
+    first = next((value for value in values if value is not None), "")
+    kinds = {bool: "boolean", int: "bigint", float: "double precision", bytes: "bytea"}
+    return kinds.get(type(first), "text")
+
+
+KINDS: dict[str, Callable[[Any, str], Database]] = {  # by the path, or the URL, and the table's name
     "sqlite": _Sqlite,
     "duckdb": _Duckdb,
     "lancedb": _Lancedb,
+    "postgresql": _Postgresql,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -19,6 +20,7 @@ from minigte.cli.formats import (
     OUTPUT_SUFFIXES,
     STREAM,
     TEXT_COLUMN,
+    URLS,
     output_format_of,
 )
 from minigte.errors import InputError
@@ -46,6 +48,8 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
         "minigte embed --input corpus.jsonl --column body --output vectors.parquet --resume",
         "minigte embed --input notes/ --chunk-tokens 256 --keep text --output notes.db",
         "minigte embed --input notes/ --chunk-tokens 256 --keep text --output notes.db --update",
+        "minigte embed --input corpus.jsonl --column body --output vectors.parquet --update",
+        "minigte embed --input faq.csv --keep text --output postgresql://me@localhost/shop --table faq",
         "minigte embed --input 'logs/*.csv' --keep lang,created --precision float16 --output logs.parquet",
         "cat queries.txt | minigte embed --prompt 'query: ' > vectors.jsonl",
         "jq -c '.[]' texts.json | minigte embed --output vectors.npy",
@@ -71,7 +75,7 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
 @click.option("--resume", is_flag=True, help="Continue an earlier run to the same file that did not finish.")
 @click.option("--table", default="embeddings", show_default=True, help="The database table to write to.")
 @click.option(
-    "--update", is_flag=True, help="Embed only what is new or has changed since the database was written."
+    "--update", is_flag=True, help="Embed only what is new or has changed since the output was written."
 )
 @click.option(
     "--keep",
@@ -147,15 +151,19 @@ def embed(
     it continues from there and writes the same file, byte for byte. Devices and pipes are written to as
     vectors are made.
 
-    An output that ends in .db, .sqlite, .duckdb or .lancedb is a database. Rows are added to one of its
-    tables as they are made, and the same command with --update embeds what is new or has changed.
+    An output that ends in .db, .sqlite, .duckdb or .lancedb, or a URL postgresql://..., is a database. Rows
+    are added to one of its tables as they are made, and the same command with --update embeds what is new
+    or has changed. With --update a file gets what a new run would write, but only texts are embedded that
+    the last run with --update had not: OUTPUT.digests lists those.
     """
     import numpy as np
 
     from minigte.cli.databases import OWN, Table
-    from minigte.cli.encoding import encoded
+    from minigte.cli.earlier import Earlier
+    from minigte.cli.encoding import encoded, encoded_anew
     from minigte.cli.inputs import open_records
     from minigte.cli.outputs import open_output, output_of, path_of
+    from minigte.cli.progress import Share, unknown
     from minigte.cli.records import Columns, Record
     from minigte.runtime.replacing import is_replaceable
 
@@ -167,16 +175,23 @@ def embed(
     if not texts and not input_paths and sys.stdin.isatty():
         raise click.UsageError("give TEXTS, --input FILE, or texts on stdin")
     output = path_of(output_path)
+    server = output_path if output_path and output_path.startswith(URLS) else None
+    if server:
+        output_format = output_format or "postgresql"
     database = (
         output is not None and (output_format or OUTPUT_SUFFIXES.get(output.suffix.lower())) in DATABASES
     )
-    if update and not database:
-        raise click.UsageError("--update needs an --output that is a database: .db, .duckdb or .lancedb")
+    if (output_format == "postgresql") != bool(server):
+        raise click.UsageError("postgresql goes with an --output such as postgresql://user@host/database")
+    if server and precision in ("int8", "binary"):
+        raise click.UsageError(f"pgvector has no type for {precision}: give float32, float16 or ubinary")
     if resume and database:
         raise click.UsageError("the database already has what is done: use --update to continue")
     keeps = output is not None and not database and is_replaceable(output)
     if resume and not keeps:
         raise click.UsageError("--resume needs --output with the name of the file to resume")
+    if update and not (keeps or database):
+        raise click.UsageError("--update needs --output with the name of the file or database to update")
     output_format = output_format or _format_of(output, keeps or database)
     if output is None and output_format in DATABASES:
         raise click.UsageError(f"{output_format} needs --output with the name of the database")
@@ -194,17 +209,21 @@ def embed(
             raise click.UsageError(f"--keep {name}: the output already has a column of this name")
 
     with contextlib.ExitStack() as stack:
+        records: Iterator[Record]
+        share: Share = unknown
         if texts:
             kept_texts = ({TEXT_COLUMN: text} if kept_columns else {} for text in texts)
             records = iter([Record(n, *pair) for n, pair in enumerate(zip(texts, kept_texts, strict=True))])
         else:
             columns = Columns(column, id_column, kept_columns)
-            records = stack.enter_context(open_records(inputs, input_format, columns))
+            records = opened = stack.enter_context(open_records(inputs, input_format, columns))
+            share = opened.share
         # Before the model is loaded, so that a second process on the same output is refused at once.
         rows = None
         if output and database:
-            rows = stack.enter_context(Table(output_format, output, table, update=update))
+            rows = stack.enter_context(Table(output_format, server or output, table, update=update))
         kept = stack.enter_context(_keeping(output, resume)) if output and keeps else None
+        earlier = Earlier(output) if output and kept and update else None
         embedder = options.load(**model_options)
         if chunk_tokens is not None:
             text_key = column or TEXT_COLUMN
@@ -221,36 +240,44 @@ def embed(
             "--chunk-overlap": chunk_overlap,
             **_decided_by_model(embedder, batch_size),
         }
+        like = _stored(np.empty((0, embedder.embedding_dimension), np.float32), precision)
+        if earlier is not None:
+            earlier.start(decided, like, resume=resume)
+            records = earlier.noting(records)
         if kept is not None:
             kept.start(decided, records)
         if rows is not None:
             rows.start(decided)
             records = rows.changed(records)
         start = kept.texts if kept else 0
-        found = encoded(
-            embedder,
-            records,
-            progress=progress,
-            start=start,
-            prompt=prompt,
-            prompt_name=prompt_name,
-            batch_size=batch_size,
-            normalize_embeddings=normalize_embeddings,
-            truncation=truncation,
-        )
+        encode_options: dict[str, Any] = {
+            "progress": progress,
+            "start": start,
+            "share": share,
+            "prompt": prompt,
+            "prompt_name": prompt_name,
+            "batch_size": batch_size,
+            "normalize_embeddings": normalize_embeddings,
+            "truncation": truncation,
+        }
+        store = functools.partial(_stored, precision=precision)
+        found: Iterator[tuple[list[Record], Vectors]]
+        if earlier is None:
+            found = ((chunk, store(x)) for chunk, x in encoded(embedder, records, **encode_options))
+        else:
+            found = encoded_anew(embedder, records, earlier, store, **encode_options)
         if rows is not None:
             for chunk, vectors in found:
-                rows.write(chunk, _stored(vectors, precision))
+                rows.write(chunk, vectors)
             if rows.skipped:
                 click.echo(f"minigte: {rows.skipped} texts were already there", err=True)
             return
-        like = _stored(np.empty((0, embedder.embedding_dimension), np.float32), precision)
         form = output_of(output_format, like, kept.first() if kept else None)
 
         def chunks() -> Iterator[tuple[list[Record], bytes]]:
             number = start
             for chunk, vectors in found:
-                yield chunk, form.encode(chunk, _stored(vectors, precision), number)
+                yield chunk, form.encode(chunk, vectors, number)
                 number += len(chunk)
 
         if kept is None:
@@ -260,6 +287,10 @@ def embed(
             for chunk, data in chunks():
                 kept.append(chunk, data)
             kept.finish(form.write)
+            if earlier is not None:
+                earlier.write()
+                if earlier.reused:
+                    click.echo(f"minigte: {earlier.reused} texts were already there", err=True)
 
 
 def _stored(vectors: Vectors, precision: str) -> Vectors:

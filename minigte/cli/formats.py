@@ -18,7 +18,7 @@ from minigte.errors import InputError, MissingDependencyError
 
 DOCUMENT = "document"  # a file that is one text, as those of a folder are
 INPUT_FORMATS = ("lines", "jsonl", "csv", "tsv", "parquet", DOCUMENT)
-OUTPUT_FORMATS = ("jsonl", "csv", "npy", "parquet", "sqlite", "duckdb", "lancedb")
+OUTPUT_FORMATS = ("jsonl", "csv", "npy", "parquet", "sqlite", "duckdb", "lancedb", "postgresql")
 DATABASES = OUTPUT_FORMATS[4:]  # that grow; what is not among them is a file that is written anew
 DOCUMENT_SUFFIXES = (".txt", ".md")
 
@@ -41,6 +41,7 @@ OUTPUT_SUFFIXES = {
     ".duckdb": "duckdb",
     ".lancedb": "lancedb",
 }
+URLS = ("postgresql://", "postgres://")  # how the name of a PostgreSQL database begins
 TEXT_COLUMN, ID_COLUMN = "text", "id"  # of tables and JSON objects, where the caller names no others
 STREAM = "-"  # the name of stdin as an input, of stdout as an output
 GZIP_SUFFIX = ".gz"  # after the suffix of an input
@@ -86,7 +87,7 @@ def output_format_of(path: Path) -> str:
     hint = " (to pack it, write to stdout and pipe that into gzip)" if suffix == GZIP_SUFFIX else ""
     raise InputError(
         f"cannot write {path}: {what}: name it .jsonl, .csv, .npy, .parquet, .db, .duckdb or .lancedb, or "
-        f"give --output-format{hint}"
+        f"postgresql://..., or give --output-format{hint}"
     )
 
 

@@ -44,10 +44,60 @@ from minigte.errors import InputError
 HEAD_BYTES, HEAD_LINES = 1 << 16, 20
 
 
+class Records:
+    """The records of some files, one after the other, and how much of the files has been read for them."""
+
+    def __init__(self, sources: Sequence[_Source], first: BinaryIO, columns: Columns) -> None:
+        """``first`` is the first of the sources, open."""
+        self._sizes = [_size(source.path) for source in sources]
+        self._place, self._file = 0, first  # what is being read
+        self._records = self._all(sources, columns)
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._records
+
+    def __next__(self) -> Record:
+        return next(self._records)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._records.close()
+
+    def share(self) -> float | None:
+        """How much of all the bytes has been read; None where that is not known, as of stdin and Parquet."""
+        sizes = [size for size in self._sizes if size is not None]
+        if len(sizes) < len(self._sizes) or not sum(sizes):
+            return None
+        try:
+            position = self._file.tell()
+        except (OSError, ValueError):  # it has been closed at its end
+            position = sizes[self._place]
+        return (sum(sizes[: self._place]) + position) / sum(sizes)
+
+    def _all(self, sources: Sequence[_Source], columns: Columns) -> Generator[Record, None, None]:
+        """Those without ids are numbered through."""
+        numbers = itertools.count()
+        for self._place, source in enumerate(sources):
+            if self._place:
+                self._file = _opened(source.path)
+            with self._file as file:
+                if source.file_format == DOCUMENT:
+                    yield _document(file, source, columns)
+                else:
+                    name = "stdin" if source.path == STREAM else source.path
+                    yield from read_records(file, name, source.file_format, columns, numbers)
+
+
+def _size(path: str) -> int | None:
+    """The bytes of a file that is read from its beginning to its end."""
+    if path == STREAM or not Path(path).is_file():
+        return None
+    with _opened(path) as file:
+        return None if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else Path(path).stat().st_size
+
+
 @contextlib.contextmanager
-def open_records(
-    paths: Sequence[str], file_format: str | None, columns: Columns
-) -> Iterator[Iterator[Record]]:
+def open_records(paths: Sequence[str], file_format: str | None, columns: Columns) -> Iterator[Records]:
     """Open files, stdin, or the texts of folders as records, one after the other.
 
     A path is a file, a folder, whose .txt and .md files are a text each, or a pattern such as "notes/*.md".
@@ -58,7 +108,7 @@ def open_records(
     with first:
         for source in sources[1:]:
             _opened(source.path).close()  # for its error
-        with contextlib.closing(_all_records(sources, first, columns)) as records:
+        with contextlib.closing(Records(sources, first, columns)) as records:
             yield records
 
 
@@ -99,20 +149,6 @@ def _opened(path: str) -> BinaryIO:
         return open(path, "rb")  # noqa: PTH123 - a path with a closing slash stays one
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _all_records(
-    sources: Sequence[_Source], first: BinaryIO, columns: Columns
-) -> Generator[Record, None, None]:
-    """The records of all sources, of which the first is open; those without ids are numbered through."""
-    numbers = itertools.count()
-    for place, source in enumerate(sources):
-        with _opened(source.path) if place else first as file:
-            if source.file_format == DOCUMENT:
-                yield _document(file, source, columns)
-            else:
-                name = "stdin" if source.path == STREAM else source.path
-                yield from read_records(file, name, source.file_format, columns, numbers)
 
 
 def _document(file: BinaryIO, source: _Source, columns: Columns) -> Record:

@@ -84,7 +84,7 @@ class _Jsonl:
         for number, (record, vector) in enumerate(zip(records, vectors, strict=True), start):
             where = f"text {number}"
             kept = {name: as_json(value, where) for name, value in record.kept.items()}
-            line = {"id": as_json(record.id, where), **kept, EMBEDDING: _numbers(vector)}
+            line = {"id": as_json(record.id, where), **kept, EMBEDDING: numbers_of(vector)}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         return "".join(lines).encode()
 
@@ -103,7 +103,7 @@ class _Csv:
         if not start and records:
             writer.writerow(["id", *records[0].kept, EMBEDDING])
         for record, vector in zip(records, vectors, strict=True):
-            numbers = json.dumps(_numbers(vector), separators=(",", ":"))
+            numbers = json.dumps(numbers_of(vector), separators=(",", ":"))
             writer.writerow([_cell(record.id), *map(_cell, record.kept.values()), numbers])
         return out.getvalue().encode()
 
@@ -117,7 +117,7 @@ class _Csv:
         file.flush()
 
 
-def _numbers(vector: Vectors) -> list[int] | list[float]:
+def numbers_of(vector: Vectors) -> list[int] | list[float]:
     """A vector's numbers, each with the shortest spelling that is exactly it."""
     return vector.tolist() if vector.dtype.kind in "iu" else [float(str(x)) for x in vector]
 

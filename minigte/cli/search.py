@@ -132,6 +132,7 @@ def _in_texts(
         embedder,
         records,
         progress=progress,
+        share=records.share,
         task="document",
         prompt=document_prompt,
         prompt_name="document" if document_prompt is None else None,

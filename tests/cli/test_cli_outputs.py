@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import io
 import json
 import re
 import sys
+import types
 import uuid
 
 import numpy as np
@@ -18,10 +20,10 @@ from minigte import Embedder
 from minigte.cli import progress
 from minigte.cli.encoding import encoded
 from minigte.cli.ids import as_text
-from minigte.cli.inputs import read_records
+from minigte.cli.inputs import open_records, read_records
 from minigte.cli.outputs import output_of
-from minigte.cli.progress import ProgressLines, progress_for
-from minigte.cli.records import Record
+from minigte.cli.progress import ProgressBar, ProgressLines, progress_for
+from minigte.cli.records import Columns, Record
 from minigte.cli.resumable import _digest
 from minigte.errors import InputError, MissingDependencyError
 
@@ -214,6 +216,51 @@ def test_a_long_run_says_where_it_is_and_sums_up(capsys, tmp_path):
 
 
 @pytest.mark.usefixtures("every_text")
+def test_the_time_left_is_told_by_what_is_read(capsys, tmp_path, monkeypatch):
+    """Of several files, one of them gzipped; of stdin and Parquet nobody knows."""
+    (tmp_path / "a.txt").write_text("cat\n" * 30_000)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(np.random.default_rng(0).bytes(60_000).hex().encode()))
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    with open_records(["a.txt", "b.txt.gz"], None, Columns()) as records:
+        for number, _ in enumerate(records):
+            if number % 10_000 == 0:
+                seen.append(records.share())
+        assert records.share() == 1
+    assert seen == sorted(seen)
+    size, packed = (tmp_path / "a.txt").stat().st_size, (tmp_path / "b.txt.gz").stat().st_size
+    assert seen[1] == pytest.approx(40_000 / (size + packed), abs=0.06)
+    shares = iter([0.0, 0.25, 0.5])
+    clock = iter([0.0, 0.0, 60.0, 60.0, 120.0, 120.0, 120.0])
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=clock.__next__))
+    with ProgressLines(0, lambda: next(shares)) as lines:
+        lines.update(10)
+        lines.update(10)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith(", 0 cut, 3 min left")
+    assert said[1].endswith(", 0 cut, 2 min left")
+    assert "left" not in said[2]
+    with open_records(["-"], None, Columns()) as records:
+        assert records.share() is None
+
+
+def test_the_bar_ends_where_the_input_will():
+    drawn = []
+
+    class Bar:
+        total = None
+
+        def update(self, texts):
+            drawn.append((texts, self.total))
+
+    shares = iter([0.25, 0.5, 1.0, None])
+    bar = ProgressBar(Bar(), 100, lambda: next(shares))
+    for _ in range(4):
+        bar.update(50)
+    assert drawn == [(50, 600), (50, 400), (50, 250), (50, 250)]
+
+
+@pytest.mark.usefixtures("every_text")
 def test_a_run_that_fails_is_not_summed_up(capsys):
     def failing():
         with ProgressLines() as lines:
@@ -234,9 +281,9 @@ def test_a_bar_is_for_a_terminal(monkeypatch, package):
         assert progress_for(False) is False
         lines = isinstance(progress_for(None), ProgressLines)
         assert lines == (not terminal or package == "missing")
-        assert lines or progress_for(None) is None
+        assert lines or isinstance(progress_for(None), ProgressBar)
         if package == "there":
-            assert progress_for(True) is True
+            assert isinstance(progress_for(True), ProgressBar)
         else:
             with pytest.raises(MissingDependencyError, match="pip install tqdm"):
                 progress_for(True)

