@@ -5,6 +5,7 @@ What they give must have the bits of one process, whatever the partitioning, als
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import tiny
 from places import ROOT
+from scripts import run, write_texts
 
 from minigte import Embedder, InputError
 
@@ -263,17 +265,45 @@ def test_options_are_texts_and_numbers(model: str) -> None:
     assert np.shape(first.encode("a")) == (8,)
 
 
+def test_the_engines_are_measured(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is missing: make test-clusters")
+    data = write_texts(tmp_path / "data")
+    short = f"clusters.RESULTS = pathlib.Path({str(tmp_path)!r})"
+    options = ["--texts", "200", "--files", "4", "--rounds", "1", "--only", "Dask"]
+    run("bench/clusters", "--model", model, "--data", str(data), *options, short=short)
+    assert "Dask 20" in (tmp_path / "table.md").read_text()
+
+
+def test_lost_workers_are_tried(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="dask.distributed is missing: make test-clusters")
+    short = f"stragglers.RESULTS = pathlib.Path({str(tmp_path)!r})"
+    options = ["--workers", "4", "--seconds", "0.2", "--shares", "4"]
+    run("bench/stragglers", "--model", model, *options, short=short)
+    [file] = tmp_path.glob("*.json")
+    cases = json.loads(file.read_text())["cases"]
+    assert len(cases) == 4
+    assert cases["nothing, 4"]["again"] == 0
+    assert all(case["took"] >= case["least"] for case in cases.values())
+
+
 @pytest.mark.usefixtures("model_by_name")
-@pytest.mark.parametrize("engine", ["ray", "spark", "dask"])
-def test_the_page(engine: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("title", ["Ray", "Spark", "Dask", "What fails"])
+def test_the_page(
+    title: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
     """The examples of docs/scale.md print what it shows."""
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)[["", "ray", "spark", "dask"].index(engine)]
+    [section] = [part for part in re.split(r"^## ", page, flags=re.MULTILINE) if part.startswith(title)]
     [(code, shown)] = re.findall(
         r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
     )
-    if engine != "dask":  # its own scheduler of threads runs where there is no cluster
-        request.getfixturevalue(engine)
+    if title in ("Ray", "Spark"):  # Dask's own scheduler of threads runs where there is no cluster
+        request.getfixturevalue(title.lower())
+    monkeypatch.chdir(tmp_path)
     code = code.replace("ray.init(num_cpus=4)\n", "")  # it runs already
     capsys.readouterr()
     exec(compile(code, "example", "exec"), {"__name__": "example"})
