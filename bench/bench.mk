@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
+.PHONY: bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -34,6 +34,15 @@ bench-model: $(BENCH_VENV)/minigte  ## measure BENCH_MODEL beside ONNX Runtime a
 	$(BENCH_PYTHON) bench/export.py $(BENCH_MODEL) $(BENCH_MODEL_ONNX) --base-size-like $(BENCH_LIKE)
 	$(BENCH_PYTHON) bench/run.py --model $(BENCH_MODEL) --onnx $(BENCH_MODEL_ONNX) --only minigte onnxruntime openvino --out bench/results/models/$(notdir $(BENCH_MODEL))-$(BENCH_DAY).json $(BENCH_ARGS)
 
+bench-search: .venv-test/installed  ## measure a query among a million stored vectors, rewrite its table (some minutes)
+	.venv-test/bin/python bench/search.py $(BENCH_ARGS)
+	@$(PYTHON) tools/quote.py
+
+bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask beside one process, and lost workers (20 minutes)
+	.venv-integrations/bin/python bench/clusters.py $(BENCH_ARGS)
+	.venv-integrations/bin/python bench/stragglers.py
+	@$(PYTHON) tools/quote.py
+
 bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
 	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
@@ -46,11 +55,17 @@ SERVE_MODEL ?= $(wildcard ../shared/models/gte-small)
 SERVE_DATA ?= $(wildcard ../shared/data/mteb)
 SERVE := .venv-test/bin/python bench/serve/measure.py
 SERVE_FROM := --model $(SERVE_MODEL) $(if $(SERVE_DATA),--data $(SERVE_DATA))
-bench-serve: .venv-test/installed .venv-infinity/installed  ## measure the server beside others, and soak it (90 minutes)
+SERVE_ONNX = $(addprefix --onnx ,$(wildcard $(MINIGTE_BENCH_ONNX)))
+bench-serve: .venv-test/installed .venv-torch/installed .venv-infinity/installed $(BENCH_VENV)/fastapi  ## measure the server beside others, and soak it (90 minutes)
 	$(SERVE) query $(SERVE_FROM)
-	$(SERVE) load $(SERVE_FROM) $(SERVE_ARGS)
+	$(SERVE) load $(SERVE_FROM) $(SERVE_ONNX) $(SERVE_ARGS)
 	$(SERVE) overload $(SERVE_FROM)
 	$(SERVE) soak $(SERVE_FROM)
+	.venv-test/bin/python bench/serve/report.py
+
+$(BENCH_VENV)/fastapi: $(BENCH_VENV)/installed
+	@$(BENCH_PYTHON) $(BENCH_PIP) install 'fastapi>=0.115' 'uvicorn>=0.30'
+	@touch $@
 
 # infinity-emb needs packages of before NumPy 2, so it has an environment of its own.
 .venv-infinity/installed:

@@ -25,6 +25,7 @@ SHORT_OPS = "import ops; ops.ROUNDS, ops.SECONDS = 1, 1e-4"
 # A script: the file whose test, or target of continuous integration, runs it, and the words that do.
 RUN_BY = {
     "bench/bits.py": ("tests/test_scripts.py", '"bits": "bits.'),
+    "bench/clusters.py": ("tests/integrations/test_clusters.py", 'run("bench/clusters"'),
     "bench/convert.py": ("bench/run.py", "convert.ensure("),  # which is run in short
     "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
     "bench/export.py": ("tests/parity/test_scripts.py", 'run("bench/export"'),
@@ -34,8 +35,11 @@ RUN_BY = {
     "bench/report.py": ("tests/test_scripts.py", 'run("bench/report"'),
     "bench/run.py": ("tests/parity/test_scripts.py", 'run("bench/run"'),
     "bench/rungs.py": ("tests/test_scripts.py", '"rungs": f"'),
+    "bench/search.py": ("tests/test_scripts.py", 'run("bench/search"'),
     "bench/serve/measure.py": ("tests/server/test_load.py", '"bench" / "serve" / "measure.py"'),
     "bench/serve/plain.py": ("tests/parity/test_scripts.py", '"bench" / "serve" / "plain.py"'),
+    "bench/serve/report.py": ("tests/server/test_load.py", "report.main()"),
+    "bench/stragglers.py": ("tests/integrations/test_clusters.py", 'run("bench/stragglers"'),
     "bench/start.py": ("tests/test_scripts.py", 'run("bench/start"'),
     "bench/threads.py": ("tests/test_scripts.py", '"threads": "threads.'),
     "bench/worker.py": ("bench/run.py", '"bench" / "worker.py"'),
@@ -180,6 +184,18 @@ longrun.INTERVAL = 0.01
     assert [results[name]["count"] for name in ("texts", "documents")] == [20000, 3000]
     assert "20,000 short texts" in page.read_text(encoding="utf-8")
     assert (tmp_path / "runs.png").stat().st_size > 1000
+
+
+def test_a_search_among_stored_vectors_is_measured(gte_small: Path, data: Path, tmp_path: Path) -> None:
+    short = f"search.RESULTS, search.ROUNDS = pathlib.Path({str(tmp_path)!r}), 2; search.COMMANDS = 1"
+    options = ["--model", str(gte_small), "--data", str(data), "--rows", "3000", "--texts", "300"]
+    run("bench/search", *options, "--queries", "5", short=short)
+    [file] = tmp_path.glob("*.json")
+    ways = json.loads(file.read_text())["ways"]
+    assert ways["float32, exact"]["recall"] == 1
+    assert ways["int8 first, float32 decides"]["recall"] > 0.95
+    assert ways["ubinary first, float32 decides"]["recall"] > 0.5
+    assert "| 3,000 vectors |" in (tmp_path / "table.md").read_text()
 
 
 def test_threads_and_workers_are_soaked(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, help="a folder with STSBenchmark and NFCorpus; else made-up texts"
     )
-    parser.add_argument("--onnx", type=Path, help="a folder with onnx/model.onnx, for fastembed")
+    parser.add_argument("--onnx", type=Path, help="gte-small's ONNX export, for fastembed")
     parser.add_argument("--gguf", type=Path, help="gte-small in llama.cpp's format")
     parser.add_argument("--seconds", type=float, help="of each measurement, or of the whole part")
     parser.add_argument("--only", default="", help="servers whose name has this in it")
@@ -111,7 +111,13 @@ def files_of(options: argparse.Namespace) -> dict[str, str]:
     """What the servers' commands name."""
     model = Path(tempfile.mkdtemp()) / "gte-small"
     model.symlink_to(options.model.resolve(), target_is_directory=True)
-    return {"model": str(model), "onnx": str(options.onnx or ""), "gguf": str(options.gguf or "")}
+    onnx = model.with_name("onnx")
+    if options.onnx:  # laid out as fastembed wants it
+        (onnx / "onnx").mkdir(parents=True)
+        (onnx / "onnx" / "model.onnx").symlink_to(options.onnx.resolve())
+        for file in options.model.resolve().glob("*.json"):
+            (onnx / file.name).symlink_to(file)
+    return {"model": str(model), "onnx": str(onnx) if options.onnx else "", "gguf": str(options.gguf or "")}
 
 
 def load(options: argparse.Namespace) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from places import ROOT
 pytest.importorskip("packaging")
 
 
+BENCH = ROOT / "bench"
+
+
 def measured(part: str, model: Path, seconds: int, output: Path) -> dict[str, Any]:
     command = [sys.executable, str(ROOT / "bench" / "serve" / "measure.py"), part, "--model", str(model)]
     command += ["--seconds", str(seconds), "--dtype", "float32", "--output", str(output)]
@@ -48,3 +51,50 @@ def test_a_lone_query(gte_small: Path, tmp_path: Path) -> None:
     """What it costs more than the library's call is measured on a quiet machine; here, that it can be."""
     result = measured("query", gte_small, 3, tmp_path / "query.json")
     assert result["queries"] > 3
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_load_and_what_the_page_shows_of_it(gte_small: Path, tmp_path: Path) -> None:
+    """minigte alone, and two numbers of connections; what was not measured is said to be so."""
+    page = tmp_path / "serve.md"
+    marks = "<!-- figures: written by bench/serve/report.py -->\n<!-- end of figures -->\n"
+    page.write_text(f"before\n{marks}after\n")
+    measure = [f"load --model {gte_small} --seconds 1 --output {tmp_path}/2026-01-01-load.json"]
+    code = f"""
+import pathlib, sys
+sys.path.insert(0, {str(BENCH)!r})
+from serve import measure, report, servers
+servers.KINDS = servers.KINDS[:1]
+measure.CONNECTIONS = report.CONNECTIONS = (1, 8)
+for arguments in {measure}:
+    sys.argv = ["measure", *arguments.split()]
+    measure.main()
+report.RESULTS, report.PAGE = pathlib.Path({str(tmp_path)!r}), pathlib.Path({str(page)!r})
+report.main()
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=500, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    result = json.loads((tmp_path / "2026-01-01-load.json").read_text())
+    assert len(result["rows"]) == 6
+    assert all(set(row["statuses"]) == {"200"} and not row["socket_errors"] for row in result["rows"])
+    shown = page.read_text()
+    assert shown.startswith("before\n")
+    assert shown.endswith("<!-- end of figures -->\nafter\n")
+    assert f"{result['rows'][0]['requests_per_second']:,.0f}; " in shown
+    assert "| all of it | not measured |" in shown
+
+
+def test_the_page_shows_the_figures_that_are_kept(tmp_path: Path) -> None:
+    shown = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    (tmp_path / "serve.md").write_text(shown, encoding="utf-8")
+    code = f"""
+import pathlib, sys
+sys.path.insert(0, {str(BENCH)!r})
+from serve import report
+report.PAGE = pathlib.Path({str(tmp_path / "serve.md")!r})
+report.main()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+    assert (tmp_path / "serve.md").read_text(encoding="utf-8") == shown

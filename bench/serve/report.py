@@ -1,0 +1,212 @@
+"""Write what ``measure.py`` has measured into docs/serve.md: the newest result of each part.
+
+    python bench/serve/report.py
+
+What has no result yet says so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from serve import servers
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "bench" / "results" / "serve"
+PAGE = ROOT / "docs" / "serve.md"
+BEGIN, END = "<!-- figures: written by bench/serve/report.py -->", "<!-- end of figures -->"
+WORKLOADS = {
+    "short": "Sentences (STSBenchmark)",
+    "documents": "Documents (NFCorpus)",
+    "mix": "Nine sentences to a document",
+}
+CONNECTIONS = (1, 8, 64, 256)
+RATIO = "minigte, of the best other in float32"
+NONE = "not measured"
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Write the page."""
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    if not begin:
+        raise SystemExit(f"{PAGE} has no line {BEGIN}")
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{section()}\n\n{END}{after}", encoding="utf-8")
+
+
+def section() -> str:
+    """All parts as Markdown."""
+    parts: dict[str, Callable[[Result | None], list[str]]] = {
+        "query": query,
+        "load": load,
+        "overload": overload,
+        "soak": soak,
+    }
+    lines: list[str] = []
+    for name, write in parts.items():
+        result = newest(name)
+        lines += [*write(result), "", *([where(result), ""] if result else [])]
+    return "\n".join(lines).rstrip()
+
+
+def newest(part: str) -> Result | None:
+    """The last result of a part."""
+    path = max(RESULTS.glob(f"*-{part}.json"), default=None)  # their names begin with the day
+    result: Result | None = json.loads(path.read_text()) if path else None
+    return result
+
+
+def where(result: Result) -> str:
+    """The machine and the day."""
+    facts = result["machine"]
+    return (
+        f"{result['begun']}, {facts['cpu']}, {facts['cores']} cores, {facts['system']}; other processes used "
+        f"{result['busy_before']:.0%} of the machine before."
+    )
+
+
+def query(result: Result | None) -> list[str]:
+    """What a lone request costs."""
+    lines = [
+        "**One request on an idle server**, turn about with the library's call in another process:",
+        "",
+        "| computed in | `encode`, p50 ms | request, p50 ms | more, p50 ms | more, p90 ms |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    if result is None:
+        return [*lines, f"| float32 | {NONE} | {NONE} | {NONE} | {NONE} |"]
+    names = ("library_p50_ms", "served_p50_ms", "difference_p50_ms", "difference_p90_ms")
+    return [*lines, f"| {result['dtype']} | {' | '.join(f'{result[name]:.2f}' for name in names)} |"]
+
+
+def load(result: Result | None) -> list[str]:
+    """Requests a second and latencies of each server."""
+    rows = {(row["server"], row["precision"]): row for row in (result or {}).get("rows", ())}
+    kinds = [(kind.name, kind.precision) for kind in servers.KINDS]
+    cells = {
+        (row["server"], row["precision"], row["workload"], row["connections"]): row
+        for row in (result or {}).get("rows", ())
+    }
+    lines = []
+    for workload, title in WORKLOADS.items():
+        lines += [
+            f"**{title}**, one text a request: requests a second, then latency p50 / p95 / p99 in ms",
+            "",
+            f"| server, precision | {' | '.join(map(at, CONNECTIONS))} |",
+            "|---|" + "---|" * len(CONNECTIONS),
+        ]
+        for kind in kinds:
+            shown = [cell(cells.get((*kind, workload, n))) for n in CONNECTIONS]
+            lines.append(f"| {', '.join(kind)} | {' | '.join(shown)} |")
+        lines += [f"| {RATIO} | {' | '.join(ratios(cells, workload))} |", ""]
+    if result is None:
+        return lines[:-1]
+    memory = [f"{name} {precision} {row['rss'] / 1e6:,.0f}" for (name, precision), row in rows.items()]
+    lines.append(f"Memory at the end, in MB: {', '.join(memory)}.")
+    if result["missing"]:
+        lines.append("Not here: " + "; ".join(" ".join(text.split())[:150] for text in result["missing"]))
+    return lines
+
+
+def at(connections: int) -> str:
+    """The head of a column."""
+    return f"{connections} connection{'s' if connections > 1 else ''}"
+
+
+def cell(row: Result | None) -> str:
+    """One measurement; with the answers that were not right ones, where there were any."""
+    if row is None:
+        return NONE
+    failed = sum(count for status, count in row["statuses"].items() if status != "200")
+    failed += row["socket_errors"]
+    latencies = " / ".join(f"{row[name]:,.0f}" for name in ("p50_ms", "p95_ms", "p99_ms"))
+    return f"{row['requests_per_second']:,.0f}; {latencies}" + (f" ({failed:,} failed)" if failed else "")
+
+
+def ratios(cells: dict[Any, Result], workload: str) -> list[str]:
+    """Of minigte to the best other server of the same precision: requests a second, and p99."""
+    shown = []
+    for connections in CONNECTIONS:
+        ours = cells.get(("minigte", "float32", workload, connections))
+        others = [
+            row
+            for (name, precision, *place), row in cells.items()
+            if name != "minigte" and precision == "float32" and place == [workload, connections]
+        ]
+        if ours is None or not others:
+            shown.append(NONE)
+            continue
+        most = max(row["requests_per_second"] for row in others)
+        least = min(row["p99_ms"] for row in others)
+        shown.append(f"{ours['requests_per_second'] / most:.2f} times; p99 {ours['p99_ms'] / least:.2f}")
+    return shown
+
+
+def overload(result: Result | None) -> list[str]:
+    """Many times what the server can do."""
+    title = "**Overload**: 900 connections that ask again at once, and a client that checks bit for bit"
+    if result is None:
+        return [title, "", "| | |", "|---|---|", f"| all of it | {NONE} |"]
+    return table(
+        title,
+        {
+            "seconds": f"{result['flood_seconds']:g}",
+            "capacity, requests a second": f"{result['capacity_per_second']:,.0f}",
+            "asked for, times the capacity": f"{result['times_capacity']:g}",
+            "answers by status": counts(result["answers"]),
+            "checked, by status": counts(result["checked"]),
+            "of these wrong": result["checked_wrong"],
+            "memory, most in the first and the last quarter, MB": megabytes(
+                result["rss_first_quarter"], result["rss_last_quarter"]
+            ),
+            "a lone query before and after, ms": f"{result['query_ms_before']}, {result['query_ms_after']}",
+            "seconds from the flood's end until that was measured": result["seconds_until_measured_after"],
+        },
+    )
+
+
+def soak(result: Result | None) -> list[str]:
+    """Clients of all kinds for long."""
+    title = "**Soak**: four clients that check bit for bit, beside four that die, hang and send rubbish"
+    if result is None:
+        return [title, "", "| | |", "|---|---|", f"| all of it | {NONE} |"]
+    return table(
+        title,
+        {
+            "minutes": f"{result['soak_seconds'] / 60:.0f}",
+            "checked, by status": counts(result["checked"]),
+            "of these wrong": result["checked_wrong"],
+            "bad clients": f"{sum(result['bad_clients'].values()):,}",
+            "memory, most in the second and the last tenth, MB": megabytes(
+                result["rss_second_tenth"], result["rss_last_tenth"]
+            ),
+            "a lone query afterwards, ms": result["query_ms_after"],
+        },
+    )
+
+
+def table(title: str, rows: dict[str, object]) -> list[str]:
+    """A table of facts."""
+    return [title, "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def counts(numbers: dict[str, int]) -> str:
+    """How many of each."""
+    return ", ".join(f"{name}: {count:,}" for name, count in sorted(numbers.items()))
+
+
+def megabytes(*sizes: int) -> str:
+    """Sizes in MB."""
+    return ", ".join(f"{size / 1e6:,.0f}" for size in sizes)
+
+
+if __name__ == "__main__":
+    main()
