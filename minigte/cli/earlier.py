@@ -61,8 +61,8 @@ class Earlier:
             if resume:
                 return
             raise InputError(
-                f"{self._output} was written without --update, and nothing tells what its texts were: name "
-                "another output, or delete it to embed all texts once more"
+                f"{self._output} was written without --update, so its texts are not known: choose another "
+                "output, or delete it to start over"
             )
         with self._path.open("rb") as file:
             head, digests = file.readline(), file.read()
@@ -71,14 +71,14 @@ class Earlier:
             self._digests = np.frombuffer(digests, "<u8").reshape(-1, 2)
             changed = before["sha256"] != sha256_of(self._output)
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{self._path} was not written by minigte: move it away") from None
+            raise InputError(f"{self._path} was not written by minigte: rename it") from None
         if changed:
             if resume:
                 self._digests = self._digests[:0]
                 return
             raise InputError(
-                f"{self._output} has changed since minigte wrote it: name another output, or delete it to "
-                "embed all texts once more"
+                f"{self._output} has changed since minigte wrote it: choose another output, or delete it to "
+                "start over"
             )
         differences = differing_options(before["options"], self._options)
         if differences:

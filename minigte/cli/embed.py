@@ -153,8 +153,8 @@ def embed(
 
     An output that ends in .db, .sqlite, .duckdb or .lancedb, or a URL postgresql://..., is a database. Rows
     are added to one of its tables as they are made, and the same command with --update embeds what is new
-    or has changed. With --update a file gets what a new run would write, but only texts are embedded that
-    the last run with --update had not: OUTPUT.digests lists those.
+    or has changed. A file is rewritten by --update as a new run would write it, and only texts that it has
+    no vectors of are embedded. OUTPUT.digests keeps track of them.
     """
     import numpy as np
 

@@ -391,7 +391,8 @@ def test_what_postgresql_refuses(postgresql: str, run: Run, rows: Path) -> None:
 
     with psycopg.connect(postgresql) as connection:
         connection.execute("CREATE TABLE mine (body text)")
-    assert "not of minigte" in refused(run, "embed", "a", "-o", postgresql, "--table", "mine", "--update")
+    command = ["embed", "a", "-o", postgresql, "--table", "mine", "--update"]
+    assert "not written by minigte embed" in refused(run, *command)
     write_rows(rows, [{"id": 1, "text": "a"}, {"id": "x", "text": "b"}])
     message = refused(run, "embed", "-i", str(rows), "-o", postgresql, "--table", "kinds")
     assert '"x"' in message  # it does not fit a column of whole numbers
