@@ -393,7 +393,7 @@ def test_pack_says_what_is_wrong(folder, tmp_path):
     assert "must end in .packed" in done.stderr
     done = run(*MINIGTE, "pack", folder, "--output", tmp_path / "x.packed")
     assert done.returncode == 0
-    assert f"will be found when it lies in {folder}" in done.stderr
+    assert f"will be found once it is in {folder}" in done.stderr
 
 
 def test_processes_share_mapped_weights(folder, cache):

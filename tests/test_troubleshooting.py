@@ -153,7 +153,7 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
         f, "--input", written(f, "in.txt", b"a\n"), "--output", "out.vec"
     ),
     "'…' is the name of a file": lambda f: embed(f, written(f, "notes.txt", b"a\n")),
-    "… is what an earlier": ended,
+    "… holds what an earlier": ended,
     "cannot write": lambda f: embed(f, "--input", written(f, "in.txt", b"a\n"), "--output", "no/out.npy"),
 }
 

@@ -354,7 +354,7 @@ class TestEmbed:
         for output in ("-", os.devnull, "/dev/stdout"):
             process = run("embed", "a", "--resume", "-o", output)
             assert process.returncode == 2
-            assert "--resume needs the --output" in process.stderr.decode()
+            assert "--resume needs --output" in process.stderr.decode()
 
     def test_a_terminal_gets_a_hint_and_not_silence(self):
         controller, terminal = pty.openpty()

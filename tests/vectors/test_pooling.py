@@ -48,7 +48,7 @@ def test_the_first_tokens_of_each_text_left_out() -> None:
     rows, offsets = without_prompt(hidden, np.array([0, 7, 9]), 1)
     np.testing.assert_array_equal(rows, hidden[[1, 2, 3, 4, 5, 6, 8]])
     np.testing.assert_array_equal(offsets, [0, 6, 7])
-    with pytest.raises(InputError, match="2 tokens with its prompt, of which 2 are the prompt's"):
+    with pytest.raises(InputError, match="2 tokens with its prompt, 2 of them the prompt's"):
         without_prompt(hidden, np.array([0, 7, 9]), 2)
     rows, offsets = without_prompt(hidden[:0], np.array([0]), 3)
     assert rows.shape == (0, 12)
