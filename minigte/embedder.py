@@ -299,13 +299,20 @@ class Embedder:
             texts, prefix=call.prefix, start=progress.position, refuse_long=call.truncation == "error"
         )
         progress.read(len(texts), sum(text.is_cut for text in tokenized))
-        input_ids = [text.input_ids for text in tokenized]  # of each text (T,)
+        # Texts of equal tokens are computed once, which changes no bit; token embeddings are each text's own.
+        once = call.output_value == "sentence_embedding"
+        equal: dict[Any, list[int]] = {}
+        for place, text in enumerate(tokenized):
+            equal.setdefault(tuple(text.input_ids) if once else place, []).append(place)
+        places = list(equal.values())
+        input_ids = [tokenized[first].input_ids for first, *_ in places]  # of each (T,)
         batches = pack(input_ids, max_texts=call.batch_size, max_tokens=BATCH_TOKENS)
         rows: list[Any] = [None] * len(texts)
         for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
-            for place, row in zip(batch.index, self._rows(batch, hidden, call), strict=True):
-                rows[place] = row  # back to the caller's order
-            progress.embedded(len(batch.index))
+            for index, row in zip(batch.index, self._rows(batch, hidden, call), strict=True):
+                for place in places[index]:
+                    rows[place] = row  # back to the caller's order
+            progress.embedded(sum(len(places[index]) for index in batch.index))
         return np.stack(rows) if call.output_value == "sentence_embedding" else rows
 
     def _rows(self, batch: Batch, hidden: Float32, call: Call) -> Sequence[Vector | Matrix | Features]:

@@ -64,6 +64,26 @@ def test_a_str_gives_a_vector_and_a_list_a_matrix(tiny_embedder):
     np.testing.assert_allclose(one, vectors[0], atol=1e-6)
 
 
+def test_texts_of_equal_tokens_are_computed_once(tiny_embedder, monkeypatch):
+    computed = []
+    forward = tiny_embedder.backend.last_hidden_states
+
+    def counted(batches):
+        for batch, hidden in forward(batches):
+            computed.append(len(batch.index))
+            yield batch, hidden
+
+    monkeypatch.setattr(tiny_embedder.backend, "last_hidden_states", counted)
+    texts = ["a cat", "a dog", "a  cat", "", "a dog", "a cat"]
+    got = tiny_embedder.encode(texts)
+    assert sum(computed) == 3
+    for text, vector in zip(texts, got, strict=True):
+        np.testing.assert_array_equal(vector, tiny_embedder.encode(text))
+    first, second = tiny_embedder.encode(["a cat", "a cat"], output_value="token_embeddings")
+    first[:] = 0  # nobody else's
+    assert second.any()
+
+
 def test_order_is_kept_whatever_the_batches(tiny_embedder):
     texts = ["a " * n for n in (3, 20, 0, 7, 7, 1, 15)] * 3
     alone = np.stack([tiny_embedder.encode(text) for text in texts])
