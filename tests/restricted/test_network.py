@@ -29,7 +29,7 @@ def test_a_folder(place):
         "no network interface at all; a model's folder",
         "unshare --net python tests/restricted/first_vector.py $MODEL",
     )
-    assert done.stdout.startswith("0.8669 (jit float32"), done.stderr
+    assert done.stdout.startswith("0.8669 (built float32"), done.stderr
 
 
 def test_a_mirror_then_no_network(place, mirror):
@@ -40,7 +40,7 @@ def test_a_mirror_then_no_network(place, mirror):
         MIRROR=mirror.url,
     )
     assert done.stdout.startswith("0.8"), done.stderr
-    assert "jit int8" in done.stdout
+    assert "built int8" in done.stdout
 
 
 def test_a_cut_connection(place, mirror):
