@@ -30,6 +30,7 @@ from minigte.engine.finishes import GELU, LINEAR
 from minigte.engine.formats import format_of
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear, multiply
+from minigte.engine.outliers import MOST
 from minigte.engine.rows import convert, normalize, softmax
 from minigte.engine.simd import PANEL, address, load, matrices_begin, matrices_end, store
 from minigte.engine.target import LEVEL
@@ -44,6 +45,7 @@ DTYPES = ("float32", "bfloat16", "int8")
 ROUNDS = 15
 SECONDS = 0.02  # of one measurement
 PAD = LEVEL.pad_rows
+NONE = np.full(MOST, -1, np.int32)  # no outliers
 
 
 class Case(NamedTuple):
@@ -144,10 +146,10 @@ def repeat_softmax(times, x, y):
 
 
 @kernel
-def repeat_convert(times, x, y, scales):
+def repeat_convert(times, x, y, scales, outliers):
     """Rows to a product's input type."""
     for _ in range(times):
-        convert(x, y, scales)
+        convert(x, y, scales, outliers)
 
 
 @kernel
@@ -161,7 +163,7 @@ def repeat_copy(times, x, y):
 def operand(x: Float32, dtype: str) -> tuple[Array, Float32]:
     """x (M, K) as a product of ``dtype`` reads it, and its scales."""
     rows = len(x)
-    padded, scales = zeros(np.float32, rows + PAD, x.shape[1]), zeros(np.float32, rows + PAD)
+    padded, scales = zeros(np.float32, rows + PAD, x.shape[1]), zeros(np.float32, rows + PAD, 1 + MOST)
     padded[:rows] = x
     narrow = {
         "float32": np.float32,
@@ -171,7 +173,7 @@ def operand(x: Float32, dtype: str) -> tuple[Array, Float32]:
     if narrow[dtype] == np.float32:
         return padded[:rows], scales[:rows]
     target = zeros(narrow[dtype], *padded.shape)
-    repeat_convert(1, padded, target, scales)
+    repeat_convert(1, padded, target, scales, NONE)
     return target[:rows], scales[:rows]
 
 
@@ -262,12 +264,12 @@ def rows_cases() -> list[Case]:
     """Row-wise kernels on (64, 384), which the second cache holds."""
     x = zeros(np.float32, 64, 384)
     x[:] = np.random.default_rng(0).normal(0, 1, x.shape)
-    y, q, scales = zeros(np.float32, *x.shape), zeros(np.uint8, *x.shape), zeros(np.float32, 64)
+    y, q, scales = zeros(np.float32, *x.shape), zeros(np.uint8, *x.shape), zeros(np.float32, 64, 1 + MOST)
     weight, bias = np.ones(384, np.float32), np.zeros(384, np.float32)
     normalised = x.copy()
     copy = Case("copy", 2 * x.nbytes, "GB/s", lambda times: repeat_copy(times, x, y), 0, 0, None)
     repeat_layer_norm(1, normalised, weight, bias)
-    repeat_convert(1, x, q, scales)
+    repeat_convert(1, x, q, scales, NONE)
 
     def after(run: Callable[[int], object], wanted: Float32) -> float:
         run(1)
@@ -298,8 +300,8 @@ def rows_cases() -> list[Case]:
             "quantize rows",
             moved_int8,
             "GB/s",
-            lambda n: repeat_convert(n, x, q, scales),
-            float((abs((q.astype(np.float32) - 128) * scales[:, None] - x) / scales[:, None]).max()),
+            lambda n: repeat_convert(n, x, q, scales, NONE),
+            float((abs((q.astype(np.float32) - 128) * scales[:, :1] - x) / scales[:, :1]).max()),
             0.501,
             copy,
         ),

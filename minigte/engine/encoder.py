@@ -79,7 +79,7 @@ def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last
         for n in range(first, last):
             for d in range(x.shape[1]):
                 workspace.normed[n, d] = x[n, d]
-    ready(model, workspace, first, last)
+    ready(model, workspace, model.query_key.outliers[0], first, last)
 
 
 @step
@@ -104,7 +104,8 @@ def encoder_layer(model, layer, workspace, offsets, team):
 
     own_first, own_last = own_rows(team, first, last)
     own = slice(own_first, own_last)
-    convert(workspace.context[own], workspace.context_input[own], workspace.scales[own])
+    outliers = model.attention_output.outliers[layer]
+    convert(workspace.context[own], workspace.context_input[own], workspace.scales[own], outliers)
     meet(team)
     product(
         team,
@@ -119,7 +120,8 @@ def encoder_layer(model, layer, workspace, offsets, team):
         0,
     )
     meet(team)
-    norm_sum(model, model.norm_after_attention[layer], workspace, own_first, own_last)
+    outliers = model.intermediate.outliers[layer]
+    norm_sum(model, model.norm_after_attention[layer], workspace, outliers, own_first, own_last)
     meet(team)
     block = block_rows(model.query_key.panels)
     for start in range(first, last, block):
@@ -182,7 +184,7 @@ def feed_forward(model, layer, workspace, start, stop, rotation, team):
         0,
     )
     meet(team)
-    convert(intermediate[own], intermediate_input[own], scales[own])
+    convert(intermediate[own], intermediate_input[own], scales[own], model.output.outliers[layer])
     meet(team)
     product(
         team,
@@ -197,5 +199,7 @@ def feed_forward(model, layer, workspace, start, stop, rotation, team):
         0,
     )
     meet(team)
-    norm_sum(model, model.norm_after_feed_forward[layer], workspace, own_first, own_last)
+    following = min(layer + 1, len(model.query_key.outliers) - 1)
+    outliers = model.query_key.outliers[following]
+    norm_sum(model, model.norm_after_feed_forward[layer], workspace, outliers, own_first, own_last)
     meet(team)

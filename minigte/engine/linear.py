@@ -23,6 +23,7 @@ from minigte.engine.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
     address,
+    fma,
     load,
     load_difference,
     load_float,
@@ -57,18 +58,26 @@ def multiply(like, height, a, a_stride, b, steps, c, c_stride):
             tile(like, rows, a_rows, a_stride, b, first, min(steps, first + CHUNK_STEPS), c_rows, c_stride)
 
 
-def _dequantize(like, total, offset, scale, row_scale):
-    """A tile's vector as float32; for int8, (total - offset) · scale of the output · scale of the row."""
+def _dequantize(like, total, offset, scale, row, weights, outliers):
+    """A tile's vector as float32.
+
+    For int8, (total - offset) · scale of the output · scale of the row, and what the row's outliers add:
+    ``row`` is the address of the row's scale and of them, ``weights`` of their weights.
+    """
     raise NotImplementedError
 
 
 @overload(_dequantize)
-def _(like, total, offset, scale, row_scale):
+def _(like, total, offset, scale, row, weights, outliers):
+    def quantized(like, total, offset, scale, row, weights, outliers):
+        y = load_difference(total, offset) * (load(scale) * load_float(row))
+        for i in range(outliers):
+            y = fma(load(weights + i * PANEL_BYTES), load_float(row + 4 + 4 * i), y)
+        return y
+
     if like.dtype == types.int8:
-        return lambda like, total, offset, scale, row_scale: (
-            load_difference(total, offset) * (load(scale) * load_float(row_scale))
-        )
-    return lambda like, total, offset, scale, row_scale: load(total)
+        return quantized
+    return lambda like, total, offset, scale, row, weights, outliers: load(total)
 
 
 class Rotation(NamedTuple):
@@ -83,7 +92,7 @@ class Rotation(NamedTuple):
 def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, scratch):
     """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
 
-    a is what ``rows.convert`` makes, scales (M,) its scales (int8). ``finish`` is one of ``finishes``:
+    a and scales (M, 1 + MOST) are what ``rows.convert`` makes. ``finish`` is one of ``finishes``:
     LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
     half as many outputs; ``start`` is the column of ``out`` where the outputs begin.
     """
@@ -95,6 +104,12 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
     offset = address(matrix.offset) + layer * matrix.offset.strides[0] + first * PANEL_BYTES
+    weights_bytes = matrix.outlier_weights.strides[1]
+    weights = address(matrix.outlier_weights) + layer * matrix.outlier_weights.strides[0]
+    weights += first * weights_bytes
+    outliers = 0
+    for i in range(matrix.outliers.shape[1]):
+        outliers += matrix.outliers[layer, i] >= 0
     matrices_begin(matrix.panels)
     for column in range(first, last):
         for top in range(0, height, at_once):
@@ -111,21 +126,25 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
             )
             if finish == ROTATE or finish >= GATED:
                 for i in range(rows):
-                    row_scale = address(scales) + 4 * (top + i)
+                    row = address(scales) + (top + i) * scales.strides[0]
                     target = out_address + (top + i) * out_stride
                     where = tile_address + i * PANEL_BYTES
-                    left = _dequantize(matrix.panels, where, offset, scale, row_scale) + load(bias)
+                    left = _dequantize(matrix.panels, where, offset, scale, row, weights, outliers)
+                    left = left + load(bias)
                     right = _dequantize(
                         matrix.panels,
                         where + VECTOR_BYTES,
                         offset + VECTOR_BYTES,
                         scale + VECTOR_BYTES,
-                        row_scale,
-                    ) + load(bias + VECTOR_BYTES)
+                        row,
+                        weights + VECTOR_BYTES,
+                        outliers,
+                    )
+                    right = right + load(bias + VECTOR_BYTES)
                     pair_up(out, target, column, finish, rotation, top + i, left, right)
                 continue
             for i in range(rows):
-                row_scale = address(scales) + 4 * (top + i)
+                row = address(scales) + (top + i) * scales.strides[0]
                 target = out_address + (top + i) * out_stride + column * PANEL * out.itemsize
                 for half in range(2):
                     shift = half * VECTOR_BYTES
@@ -134,7 +153,9 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
                         tile_address + i * PANEL_BYTES + shift,
                         offset + shift,
                         scale + shift,
-                        row_scale,
+                        row,
+                        weights + shift,
+                        outliers,
                     )
                     y = y + load(bias + shift)
                     where = target + half * (PANEL // 2) * out.itemsize
@@ -147,6 +168,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
         bias += PANEL_BYTES
         scale += PANEL_BYTES
         offset += PANEL_BYTES
+        weights += weights_bytes
     matrices_end(matrix.panels)
 
 

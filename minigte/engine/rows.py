@@ -126,26 +126,37 @@ def quantize(source, size, target):
     return largest / f32(127) + (largest - largest)
 
 
-def convert(source, target, scales):
-    """The rows of ``source`` (M, width) in the type of ``target``, which products read; int8 sets scales."""
+def convert(source, target, scales, outliers):
+    """The rows of ``source`` (M, width) in the type of ``target``, which products read.
+
+    int8 sets ``scales`` (M, 1 + MOST): a row's scale, and its numbers in the columns ``outliers`` (MOST,),
+    which are 0 in ``target``; a column of -1 is none.
+    """
     raise NotImplementedError
 
 
 @overload(convert)
-def _convert(source, target, scales):
-    def same(source, target, scales):
+def _convert(source, target, scales, outliers):
+    def same(source, target, scales, outliers):
         pass
 
-    def narrow(source, target, scales):
+    def narrow(source, target, scales, outliers):
         for i in range(source.shape[0]):
             row, to = address(source) + i * source.strides[0], address(target) + i * target.strides[0]
             for j in range(source.shape[1] // LANES):
                 store_as(target, to + j * LANES * target.itemsize, load(row + j * VECTOR_BYTES))
 
-    def quantized(source, target, scales):
+    def quantized(source, target, scales, outliers):
         for i in range(source.shape[0]):
             row, to = address(source) + i * source.strides[0], address(target) + i * target.strides[0]
-            scales[i] = quantize(row, source.shape[1], to)
+            for j in range(len(outliers)):
+                if outliers[j] >= 0:
+                    scales[i, 1 + j] = source[i, outliers[j]]
+                    source[i, outliers[j]] = 0
+            scales[i, 0] = quantize(row, source.shape[1], to)
+            for j in range(len(outliers)):
+                if outliers[j] >= 0:
+                    source[i, outliers[j]] = scales[i, 1 + j]
 
     if source.dtype == target.dtype:
         return same

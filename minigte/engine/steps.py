@@ -38,19 +38,19 @@ def norm(model, weight_and_bias, source, target, first, last):
 
 
 @step
-def ready(model, workspace, first, last):
+def ready(model, workspace, outliers, first, last):
     """The normed rows from ``first`` to ``last`` in the form in which the next product reads them."""
     normed = workspace.normed[first:last]
-    convert(normed, workspace.x_input[first:last], workspace.scales[first:last])
+    convert(normed, workspace.x_input[first:last], workspace.scales[first:last], outliers)
     if model.value_apart:
-        convert(normed, workspace.x_value[first:last], workspace.scales[first:last])
+        convert(normed, workspace.x_value[first:last], workspace.scales[first:last], outliers)
 
 
 @step
-def norm_sum(model, weight_and_bias, workspace, first, last):
-    """What follows a residual sum: the norm of x, ready for the next product."""
+def norm_sum(model, weight_and_bias, workspace, outliers, first, last):
+    """What follows a residual sum: the norm of x, ready for the next product, which has these outliers."""
     norm(model, weight_and_bias, workspace.x, workspace.normed, first, last)
-    ready(model, workspace, first, last)
+    ready(model, workspace, outliers, first, last)
 
 
 @step

@@ -6,6 +6,8 @@ micro-kernel reads it. Outputs and inputs are padded with zeros to whole panels.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +19,7 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.finishes import ACTIVATIONS, GATED
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
+from minigte.engine.outliers import MOST, largest_inputs, outlier_channels
 from minigte.models.distances import bucket, inverse_frequencies
 from minigte.models.spec import Spec
 from minigte.models.weights import LayerWeights, Weights
@@ -30,6 +33,9 @@ class Matrix(NamedTuple):
     bias: Float32  # (L, panels * panel)
     scale: Float32  # (L, panels * panel), int8 only: w = q * scale
     offset: npt.NDArray[np.int32]  # (L, panels * panel), int8 only: 128 * the sum of an output's q
+    # int8 only, see ``outliers``: the inputs that are multiplied in float32, -1 where there are fewer
+    outliers: npt.NDArray[np.int32]  # (L, MOST)
+    outlier_weights: Float32  # (L, panels, MOST, panel) W at these inputs, where q is 0
 
 
 class PackedModel(NamedTuple):
@@ -110,16 +116,23 @@ def pack_matrix(
     level: Level,
     storage: Storage | None = None,
     name: str = "",
+    outliers_of: Callable[[Float32], Int64] = lambda weight: NONE,
 ) -> Matrix:
-    """Pack one (outputs, inputs) weight and (outputs,) bias per encoder layer; both sizes whole panels."""
+    """Pack one (outputs, inputs) weight and (outputs,) bias per encoder layer; both sizes whole panels.
+
+    ``outliers_of`` gives the inputs of a weight that int8 leaves to float32, at most MOST.
+    """
     form, storage = format_of(dtype, level), storage or Memory()
     panels, steps = outputs // level.panel, inputs // form.group
     quantized = dtype == "int8"
+    apart = MOST if quantized else 0
     matrix = Matrix(
         storage.rows(f"{name}.panels", (layers, panels, steps, level.panel, form.group), form.panel),
         storage.rows(f"{name}.bias", (layers, outputs), np.float32),
         storage.rows(f"{name}.scale", (layers, outputs if quantized else 0), np.float32),
         storage.rows(f"{name}.offset", (layers, outputs if quantized else 0), np.int32),
+        storage.rows(f"{name}.outliers", (layers, apart), np.int32),
+        storage.rows(f"{name}.outlier_weights", (layers, panels, apart, level.panel), np.float32),
     )
     if storage.filled:
         return matrix
@@ -128,6 +141,14 @@ def pack_matrix(
         if dtype == "bfloat16":
             values = to_bfloat16(weight)
         elif quantized:
+            outliers = outliers_of(weight)
+            columns = np.zeros((MOST, outputs), np.float32)
+            columns[: len(outliers)] = weight[:, outliers].T
+            matrix.outliers[layer] = np.append(outliers, np.full(MOST - len(outliers), -1))
+            # (MOST, panels, panel) to (panels, MOST, panel)
+            matrix.outlier_weights[layer] = columns.reshape(MOST, panels, level.panel).swapaxes(0, 1)
+            weight = weight.copy()
+            weight[:, outliers] = 0
             scale = np.abs(weight).max(axis=1) / np.float32(127)  # (outputs,)
             values = np.rint(weight / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
             matrix.scale[layer] = scale
@@ -139,6 +160,9 @@ def pack_matrix(
         if isinstance(array, np.ndarray):
             array.flags.writeable = False
     return matrix
+
+
+NONE: Int64 = np.empty(0, np.int64)
 
 
 def read_only(array: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -226,8 +250,10 @@ def pack_model(
         inputs: int,
         of: Callable[[LayerWeights], tuple[Float32, Float32]],
         dtype: str = dtype,
+        outliers_of: Callable[[Float32], Int64] = lambda weight: NONE,
     ) -> Matrix:
-        return pack_matrix(len(layers), outputs, inputs, map(of, layers), dtype, level, storage, name)
+        parameters = map(of, layers)
+        return pack_matrix(len(layers), outputs, inputs, parameters, dtype, level, storage, name, outliers_of)
 
     def norms(name: str, *pairs: tuple[Float32, Float32]) -> Float32:
         """The norms of these weights and biases, without those that are absent."""
@@ -241,6 +267,11 @@ def pack_model(
             name, array if array.size else np.empty((0, spec.hidden_size)), np.float32
         )
         return whole
+
+    @functools.cache
+    def channels() -> Int64:
+        norms = ((a.attention_norm_weight, a.feed_forward_norm_weight) for a in layers)
+        return outlier_channels(itertools.chain.from_iterable(norms))
 
     attention_norms = [(a.attention_norm_weight, a.attention_norm_bias) for a in layers]
     feed_forward_norms = [(a.feed_forward_norm_weight, a.feed_forward_norm_bias) for a in layers]
@@ -275,8 +306,20 @@ def pack_model(
         value=matrix("value", context_width, hidden_width, value, form.value_dtype),
         value_apart=dtype != form.value_dtype,
         attention_output=matrix("attention_output", hidden_width, context_width, attention_output),
-        intermediate=matrix("intermediate", (2 if spec.gated else 1) * wide, hidden_width, intermediate),
-        output=matrix("output", hidden_width, wide, output),
+        intermediate=matrix(
+            "intermediate",
+            (2 if spec.gated else 1) * wide,
+            hidden_width,
+            intermediate,
+            outliers_of=lambda weight: channels(),
+        ),
+        output=matrix(
+            "output",
+            hidden_width,
+            wide,
+            output,
+            outliers_of=lambda weight: largest_inputs(weight, channels()),
+        ),
         windows=read_only(_windows(spec), np.int64),
         reach=0,
         distance_bias=read_only(np.empty((0, 0)), np.float32),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from minigte.arrays import Float32, Int64
 from minigte.engine.formats import format_of
 from minigte.engine.level import Level
+from minigte.engine.outliers import MOST
 from minigte.models.spec import Spec
 from minigte.runtime import memory
 
@@ -28,14 +29,14 @@ class Workspace(NamedTuple):
     normed: Float32  # (N, D) their norms; x itself where the norms stand after the sums
     x_input: npt.NDArray[Any]  # (N, D)
     x_value: npt.NDArray[Any]  # (N, D) what the value's product reads
-    scales: Float32  # (N,) int8 scales of x_input, context_input
+    scales: Float32  # (N, 1 + MOST) int8 scales of x_input, context_input, and their outliers
     qkv: npt.NDArray[Any]  # (N, 3 H K)
     context: npt.NDArray[Any]  # (N, H K)
     context_input: npt.NDArray[Any]  # (N, H K)
     # and one of each for every member of the team:
     intermediate: npt.NDArray[Any]  # (members, M, F)
     intermediate_input: npt.NDArray[Any]  # (members, M, F)
-    intermediate_scales: Float32  # (members, M)
+    intermediate_scales: Float32  # (members, M, 1 + MOST)
     keys: npt.NDArray[Any]  # (members, T K)
     values: npt.NDArray[Any]  # (members, T K)
     scores: Float32  # (members, R, T)
@@ -77,13 +78,13 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
         normed=normed,
         x_input=x_input,
         x_value=zeros(attended, rows, hidden_width) if x_value is None else x_value,
-        scales=zeros(np.float32, rows),
+        scales=zeros(np.float32, rows, 1 + MOST),
         qkv=zeros(attended, rows, 3 * context_width),
         context=context,
         context_input=context_input,
         intermediate=intermediate,
         intermediate_input=intermediate_input,
-        intermediate_scales=zeros(np.float32, members, block),
+        intermediate_scales=zeros(np.float32, members, block, 1 + MOST),
         keys=zeros(attended, members, length * head_width),
         values=zeros(attended, members, (length + 1) * head_width),
         scores=scores,

@@ -16,6 +16,7 @@ from minigte.engine.finishes import ACTIVATIONS, GATED, GELU_10, LINEAR, RELU, R
 from minigte.engine.formats import format_of
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear
+from minigte.engine.outliers import MOST
 from minigte.engine.rows import convert, normalize, quantize, softmax
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
@@ -240,13 +241,13 @@ def test_bfloat16_rounds_to_nearest_even_in_numpy_as_in_kernels() -> None:
         np.float32
     )  # ties, and beside
     target = zeros(np.uint16, *x.shape)
-    _convert(x, target, zeros(np.float32, len(x)))
+    _convert(x, target, zeros(np.float32, len(x), 1 + MOST), NONE)
     np.testing.assert_array_equal(target, to_bfloat16(x))
 
 
 @kernel
-def _convert(source, target, scales):
-    convert(source, target, scales)
+def _convert(source, target, scales, outliers):
+    convert(source, target, scales, outliers)
 
 
 def _product(
@@ -257,19 +258,22 @@ def _product(
     finish: int,
     out: np.ndarray,
     rotation: Rotation = UNTURNED,
+    outliers: tuple[int, ...] = (),
 ) -> None:
     """out = finish(x Wᵀ + b) by the kernel; ``out`` has the padded number of columns."""
     rows, inputs, outputs = len(x), LEVEL.padded(x.shape[1]), LEVEL.padded(len(bias))
     w, b = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
     w[: len(weight), : weight.shape[1]], b[: len(bias)] = weight, bias
-    matrix = pack_matrix(1, outputs, inputs, [(w, b)], dtype, LEVEL)
+    matrix = pack_matrix(
+        1, outputs, inputs, [(w, b)], dtype, LEVEL, outliers_of=lambda weight: np.array(outliers, np.int64)
+    )
     narrow = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.uint8}[dtype]
     if dtype == "bfloat16" and not LEVEL.bfloat16_dot:
         narrow = np.float32
-    source, scales = zeros(np.float32, rows + PAD, inputs), zeros(np.float32, rows + PAD)
+    source, scales = zeros(np.float32, rows + PAD, inputs), zeros(np.float32, rows + PAD, 1 + MOST)
     source[:rows, : x.shape[1]] = x
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
-    _convert(source, read, scales)
+    _convert(source, read, scales, matrix.outliers[0])
     tile = zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
     linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, rotation, out, 0, tile)
 
@@ -300,7 +304,45 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
     np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=ATOL[dtype])
 
 
+NONE = np.full(MOST, -1, np.int32)
 ATOL = {"float32": 5e-6, "bfloat16": 0.03, "int8": 0.12}
+
+
+@pytest.mark.parametrize("finish", [LINEAR, RESIDUAL, ACTIVATIONS["gelu"]])
+@pytest.mark.parametrize("outliers", [(7,), (0, 3 * PANEL + 1, 5, 99)])
+def test_outliers_spoil_no_other_number(finish: int, outliers: tuple[int, ...]) -> None:
+    """With numbers 1,000 times as large in these columns, int8 is as near as without."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (2 * TILE_ROWS + 1, 200)).astype(np.float32)
+    x[:, outliers] *= 1000
+    weight = rng.normal(0, 200**-0.5, (40, 200)).astype(np.float32)
+    bias, before = np.zeros(40, np.float32), np.ones((len(x), LEVEL.padded(40)), np.float32)
+    got, kept = before.copy(), x.copy()
+    _product("int8", x, weight, bias, finish, got, outliers=outliers)
+    np.testing.assert_array_equal(x, kept)
+    wanted = ops.linear(x, weight, bias)
+    if finish == RESIDUAL:
+        wanted = wanted + before[:, :40]
+    elif finish != LINEAR:
+        wanted = ops.gelu(wanted)
+    np.testing.assert_allclose(got[:, :40], wanted, rtol=1e-5, atol=ATOL["int8"])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_outlier_that_is_not_finite_is_not_lost(bad: float) -> None:
+    x = np.ones((1, 2 * PANEL), np.float32)
+    x[0, 3] = bad
+    got = zeros(np.float32, 1, PANEL)
+    _product(
+        "int8",
+        x,
+        np.eye(PANEL, 2 * PANEL, dtype=np.float32),
+        np.zeros(PANEL, np.float32),
+        LINEAR,
+        got,
+        outliers=(3,),
+    )
+    assert not np.isfinite(got).any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
