@@ -187,8 +187,6 @@ def serve(
             cross_encoders[served] = CrossEncoder(name, threads=threads, **options)
         else:
             embedders[served] = Embedder(name, threads=threads, **options)
-    if not embedders:
-        raise InputError("name an embedding model beside the cross-encoder: the other routes need one")
 
     def make_app() -> Service:
         from minigte.server.app import create_app

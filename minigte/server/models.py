@@ -16,7 +16,7 @@ from minigte.batching.async_embedder import AsyncEmbedder
 from minigte.cross_encoder import ACTIVATION_FNS, CrossEncoder
 from minigte.errors import InputError, InputTooLongError, QueueFullError
 from minigte.loading.hashes import model_sha256
-from minigte.server.problems import Problem, empty, no_such_model, too_long, too_many
+from minigte.server.problems import Problem, empty, no_embedder, no_such_model, too_long, too_many
 from minigte.server.tokens import Cl100k, Token, Tokens
 from minigte.tokenizing.tokenizer import Tokenized
 
@@ -302,9 +302,8 @@ class Models:
         """``aliases``: further names. Raises InputError where a name means two models, or none."""
         self.all = list(models)
         self.rerankers = {reranker.name: reranker for reranker in rerankers}
-        if not self.all:
-            what = "an embedding model beside the cross-encoder" if self.rerankers else "at least one model"
-            raise InputError(f"name {what} to serve")
+        if not self.all and not self.rerankers:
+            raise InputError("name at least one model to serve")
         self._by_name: dict[str, Model] = {}
         for model in self.all:
             self._add(model.name, model)
@@ -333,12 +332,18 @@ class Models:
     def find_reranker(self, name: str | None) -> Model | Reranker:
         """What ranks under this name; without one the first cross-encoder, or else the first model."""
         if name is None:
-            return next(iter(self.rerankers.values()), self.all[0])
+            return next(iter([*self.rerankers.values(), *self.all]))
+        return self._reranker(name) or self.find(name)
+
+    def _reranker(self, name: str) -> Reranker | None:
         shorts = {one.rpartition("/")[2]: reranker for one, reranker in self.rerankers.items()}
-        return self.rerankers.get(name) or shorts.get(name) or self.find(name)
+        return self.rerankers.get(name) or shorts.get(name)
 
     def find(self, name: str | None) -> Model:
         """The model of this name, also with Ollama's ":latest" behind it. Raises a Problem."""
+        reranker = self._reranker(name) if name else None
+        if reranker is not None or not self.all:
+            raise no_embedder([*self.rerankers] if reranker is None else [reranker.name])
         if name is None:
             return self.all[0]
         model = self._by_name.get(name) or self._by_name.get(name.removesuffix(":latest"))

@@ -107,18 +107,17 @@ def _operation(endpoint: Endpoint, schema_of: dict[int, Any], has_keys: bool) ->
 
 def _fill_in(components: dict[str, Any], models: Models, limits: Limits) -> None:
     """Put this server's names and limits into the requests' fields."""
-    first = models.all[0]
-    most = max(model.dimensions for model in models.all)
-    prompts = [*first.embedder.embedder.prompts]
+    prompts = [name for model in models.all[:1] for name in model.embedder.embedder.prompts]
     for name, component in components.items():
         if not name.endswith(("Request", "Parameters")):
             continue
         fields = component["properties"]
         if "model" in fields:
-            _narrow(fields["model"], {"enum": models.names})
-        if "dimensions" in fields and not name.startswith("Ollama"):  # which takes any number
-            _narrow(fields["dimensions"], {"maximum": most})
-        if "prompt_name" in fields:
+            names = [*models.names, *models.rerankers] if "Rerank" in name else models.names
+            _narrow(fields["model"], {"enum": names} if names else {})
+        if "dimensions" in fields and not name.startswith("Ollama") and models.all:  # which takes any number
+            _narrow(fields["dimensions"], {"maximum": max(model.dimensions for model in models.all)})
+        if "prompt_name" in fields and prompts:
             _narrow(fields["prompt_name"], {"enum": prompts})
         for texts in ("input", "inputs", "texts", "documents"):
             for schema in _alternatives(fields.get(texts, {})):

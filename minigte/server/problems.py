@@ -49,6 +49,17 @@ def too_long(param: str, tokens: str, limit: int, remedy: str) -> Problem:
     )
 
 
+def no_embedder(rerankers: list[str]) -> Problem:
+    """The request wants what only an embedding model can give."""
+    return Problem(
+        424,
+        f"{', '.join(rerankers)} scores pairs of texts and embeds none: use /rerank, /v1/rerank or /predict, "
+        "or start the server with an embedding model too",
+        param="model",
+        code="no_embedder",
+    )
+
+
 def no_such_model(name: str, known: list[str]) -> Problem:
     """The request names a model that is not served."""
     return Problem(

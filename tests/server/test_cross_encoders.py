@@ -78,3 +78,49 @@ def test_the_other_models(server: Running) -> None:
     assert answer.status_code == 404
     assert "reranker" in answer.json()["message"]
     assert server.post("/v1/embeddings", {"input": "a", "model": "tiny"}).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Iterator[Running]:
+    with running("--model", str(folder)) as server:
+        yield server
+
+
+def test_a_cross_encoder_alone_ranks(alone: Running, model: CrossEncoder) -> None:
+    want = [hit["corpus_id"] for hit in model.rank("a cat", TEXTS)]
+    assert [one["index"] for one in alone.post("/rerank", {"query": "a cat", "texts": TEXTS}).json()] == want
+    for name in ({}, {"model": "reranker"}):
+        answer = alone.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, **name})
+        assert [one["index"] for one in answer.json()["results"]] == want
+    assert alone.post("/predict", {"inputs": ["a cat", "a dog"]}).status_code == 200
+    assert alone.get("/health").status_code == 200
+    assert alone.get("/openapi.json").status_code == 200
+
+
+def test_a_cross_encoder_alone_says_what_it_is(alone: Running) -> None:
+    answer = alone.get("/info").json()
+    assert answer["model_id"] == "reranker"
+    assert answer["model_type"] == {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/embed", {"inputs": "a"}),
+        ("/v1/embeddings", {"input": "a", "model": "reranker"}),
+        ("/v1/embeddings", {"input": "a", "model": "another"}),
+        ("/api/embed", {"input": "a", "model": "reranker"}),
+        ("/similarity", {"inputs": {"source_sentence": "a", "sentences": ["b"]}}),
+    ],
+)
+def test_a_cross_encoder_alone_embeds_nothing(alone: Running, path: str, body: dict[str, object]) -> None:
+    answer = alone.post(path, body)
+    assert answer.status_code == 424
+    for word in ("reranker", "/rerank", "embedding model"):
+        assert word in answer.text
+
+
+def test_a_cross_encoder_asked_to_embed(server: Running) -> None:
+    answer = server.post("/v1/embeddings", {"input": "a", "model": "reranker"})
+    assert answer.status_code == 424
+    assert "reranker" in answer.json()["error"]["message"]

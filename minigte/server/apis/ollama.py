@@ -191,7 +191,7 @@ ENDPOINTS = (
         "Embed texts",
         OllamaEmbedAnswer,
         OllamaEmbedRequest,
-        (400, 404, *OVERLOAD),
+        (400, 404, 424, *OVERLOAD),
     ),
     Endpoint(
         API,
@@ -201,7 +201,7 @@ ENDPOINTS = (
         "Embed one text",
         OllamaEmbeddingsAnswer,
         OllamaEmbeddingsRequest,
-        (400, 404, *OVERLOAD),
+        (400, 404, 424, *OVERLOAD),
     ),
     Endpoint(API, "GET", "/api/tags", tags, "List the models", Tags),
     Endpoint(API, "GET", "/api/version", version, "Show the version", Version),

@@ -184,7 +184,7 @@ ENDPOINTS = (
         "Embed texts",
         OpenAIEmbeddingsAnswer,
         OpenAIEmbeddingsRequest,
-        (400, 404, *OVERLOAD),
+        (400, 404, 424, *OVERLOAD),
     ),
     Endpoint(
         API,
@@ -194,7 +194,7 @@ ENDPOINTS = (
         "Embed texts; the same without /v1",
         OpenAIEmbeddingsAnswer,
         OpenAIEmbeddingsRequest,
-        (400, 404, *OVERLOAD),
+        (400, 404, 424, *OVERLOAD),
     ),
     Endpoint(API, "GET", "/v1/models", list_models, "List the models", ModelList),
     Endpoint(API, "GET", "/v1/models/{model:path}", show_model, "Show a model", ModelCard, None, (404,)),

@@ -11,6 +11,8 @@ import orjson
 
 import minigte.version
 from minigte.arrays import Float32
+from minigte.cross_encoder import CrossEncoder
+from minigte.embedder import Embedder
 from minigte.server.apis.inputs import IDS, INSTEAD, TEXT, Count, Inputs, texts_of
 from minigte.server.apis.openai import OVERLOAD, dimensions_of
 from minigte.server.apis.rerank import ranking, scored_by
@@ -193,10 +195,19 @@ class EmbeddingModel(msgspec.Struct):
     pooling: str
 
 
+class ClassifierModel(msgspec.Struct):
+    """What the scores of a cross-encoder are called."""
+
+    id2label: dict[str, str]
+    label2id: dict[str, int]
+
+
 class ModelType(msgspec.Struct):
     """What kind of model it is."""
 
-    embedding: EmbeddingModel
+    embedding: EmbeddingModel | msgspec.UnsetType = msgspec.UNSET
+    reranker: ClassifierModel | msgspec.UnsetType = msgspec.UNSET  # a cross-encoder with one score for a pair
+    classifier: ClassifierModel | msgspec.UnsetType = msgspec.UNSET  # and with several
 
 
 class Info(msgspec.Struct):
@@ -402,16 +413,30 @@ async def decode(call: Call) -> bytes:
 
 async def info(call: Call) -> bytes:
     """GET /info."""
-    model = _first(call)
-    embedder, limits = model.embedder.embedder, call.service.limits
+    models, limits = call.service.models, call.service.limits
+    model = models.all[0] if models.all else models.find_reranker(None)
+    call.model = model.name
+    loaded: Embedder | CrossEncoder
+    if isinstance(model, Model):
+        loaded = model.embedder.embedder
+        kind: dict[str, Any] = {"embedding": {"pooling": "+".join(loaded.config.pooling_modes)}}
+    else:
+        loaded = model.model
+        labels = loaded.config.labels
+        kind = {
+            "reranker" if len(labels) == 1 else "classifier": {
+                "id2label": {str(i): label for i, label in enumerate(labels)},
+                "label2id": {label: i for i, label in enumerate(labels)},
+            }
+        }
     facts = {
         "model_id": model.name,
-        "model_sha": embedder.source.revision,
-        "model_dtype": embedder.backend.dtype,
+        "model_sha": loaded.source.revision,
+        "model_dtype": loaded.backend.dtype,
         "served_model_name": model.name,
-        "model_type": {"embedding": {"pooling": "+".join(embedder.config.pooling_modes)}},
+        "model_type": kind,
         "max_concurrent_requests": limits.max_connections,
-        "max_input_length": model.max_seq_length,
+        "max_input_length": loaded.max_seq_length,
         "max_batch_tokens": limits.max_queue_tokens,
         "max_batch_requests": None,
         "max_client_batch_size": limits.max_texts,
@@ -424,7 +449,7 @@ async def info(call: Call) -> bytes:
     return orjson.dumps(facts)
 
 
-_TEXTS = (400, 422, *OVERLOAD)
+_TEXTS = (400, 422, 424, *OVERLOAD)
 
 ENDPOINTS = (
     Endpoint(API, "POST", "/embed", embed, "Embed texts", list[list[float]], EmbedRequest, _TEXTS),
@@ -467,7 +492,7 @@ ENDPOINTS = (
         "Classify texts, which needs a classifier",
         list[Prediction | list[Prediction]],
         PredictRequest,
-        (*_TEXTS, 424),
+        _TEXTS,
     ),
     Endpoint(
         API,
