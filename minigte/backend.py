@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ from minigte.calls.arguments import one_of, whole_number
 from minigte.engine.formats import BYTES
 from minigte.errors import InputError, MissingDependencyError, OutputError
 from minigte.loading.config import ModelConfig
-from minigte.loading.weights import weights_like
+from minigte.loading.packed_folders import PackedFolders
+from minigte.loading.sources import Source, model_directory
+from minigte.loading.weights import load_weights, stored_weights, weights_like
 from minigte.models.batch import Batch
 from minigte.models.weights import Weights
 from minigte.runtime.replacing import replacing
@@ -29,7 +32,6 @@ from minigte.runtime.resources import require_memory
 if TYPE_CHECKING:
     from minigte.engine.kernels import Kernels
     from minigte.engine.packed_file import Packed, Plan
-    from minigte.loading.packed_folders import PackedFolders
 
 BACKENDS = ("auto", "built", "jit", "numpy")
 DTYPES = tuple(BYTES)
@@ -213,6 +215,32 @@ def load_backend(
         threads=threads,
         packed=packed,
     )
+
+
+def load_model(
+    backend: str,
+    source: Source,
+    config: ModelConfig,
+    *,
+    dtype: str,
+    threads: int | None,
+    cache_folder: str | os.PathLike[str] | None,
+) -> tuple[Backend, Weights | None]:
+    """A backend that ``choose_backend`` has named, with the weights of a model's folder.
+
+    They are mapped where they are packed, or can be; those that NumPy computes with are given too.
+    """
+    if backend == "numpy":
+        require_memory_for(source.name, backend, config, dtype)
+        weights = load_weights(source.folder, config)
+        return load_backend(backend, config, weights, dtype=dtype, threads=threads), weights
+    weights = stored_weights(source.folder, config)
+    folders = PackedFolders(source.folder, config, model_directory(cache_folder))
+    packed = load_packed(backend, config, weights, dtype, folders)
+    if packed.model is None:
+        require_memory_for(source.name, backend, config, dtype)
+    engine = load_backend(backend, config, weights, dtype=dtype, threads=threads, packed=packed)
+    return engine, None
 
 
 def load_packed(

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from minigte.arrays import Float32
-from minigte.backend import choose_backend, load_backend, require_memory_for
+from minigte.backend import choose_backend, load_model
 from minigte.calls.arguments import TRUNCATIONS, one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import BACKENDS, ENCODE_OPTIONS, LOAD_OPTIONS, accept
 from minigte.errors import CheckpointError, InputError
 from minigte.loading.cross_encoder_config import FUNCTIONS, ActivationFn, read_cross_encoder_config
 from minigte.loading.sources import find_model
-from minigte.loading.weights import load_with_head
+from minigte.loading.weights import load_classification_head
 from minigte.reference.heads import classify
 from minigte.runtime.progress import Progress
 from minigte.tokenizing.packing import BATCH_TOKENS, pack
@@ -98,12 +98,13 @@ class CrossEncoder:
             max_seq_length=whole_number("max_length", max_length, 1, model.max_seq_length),
             do_lower_case=model.do_lower_case,
         )
-        require_memory_for(self.source.name, name, model, dtype)
-        weights, self._head = load_with_head(
-            self.source.folder, model, self.config.head, self.config.num_labels
+        self._head = load_classification_head(
+            self.source.folder, model, self.config.classification_head, self.config.num_labels
         )
         self.backend_name = name
-        self.backend = load_backend(name, model, weights, dtype=dtype, threads=threads)
+        self.backend, _ = load_model(
+            name, self.source, model, dtype=dtype, threads=threads, cache_folder=cache_folder
+        )
         logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
 
     def predict(
@@ -214,7 +215,9 @@ class CrossEncoder:
         logits = np.empty((len(pairs), self.num_labels), np.float32)
         for batch, hidden in self.backend.last_hidden_states(batches):  # (N, D)
             with np.errstate(all="ignore"):
-                logits[batch.index] = classify(self.config.head, self._head, hidden, batch.offsets)
+                logits[batch.index] = classify(
+                    self.config.classification_head, self._head, hidden, batch.offsets
+                )
             progress.embedded(len(batch.index))
         if not np.isfinite(logits).all():
             raise CheckpointError(

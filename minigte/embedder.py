@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from minigte.arrays import Float32, Int64, Matrix, Vector
-from minigte.backend import choose_backend, load_backend, load_packed, require_memory_for
+from minigte.backend import choose_backend, load_model
 from minigte.calls.arguments import TRUNCATIONS, one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import (
@@ -33,9 +33,8 @@ from minigte.calls.signatures import Features, Tokens, TokensOfTexts, answers, s
 from minigte.errors import CheckpointError, InputError, UnsupportedError
 from minigte.loading.config import assumption_warning, read_config, read_prompts
 from minigte.loading.dense_files import load_head
-from minigte.loading.packed_folders import PackedFolders
-from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model, model_directory
-from minigte.loading.weights import count_parameters, load_weights, stored_weights
+from minigte.loading.sources import DEFAULT_MODEL, find_again, find_model
+from minigte.loading.weights import count_parameters, load_weights
 from minigte.models.batch import Batch
 from minigte.runtime.progress import Progress
 from minigte.tokenizing.packing import BATCH_TOKENS, pack
@@ -159,20 +158,11 @@ class Embedder:
         }
         self.head = load_head(self.source.folder, self.config.head)
         self.num_parameters = count_parameters(self.config)
-        packed = self._weights = None  # an engine has its own
-        if name == "numpy":
-            require_memory_for(self.source.name, name, self.config, dtype)
-            weights = self._weights = load_weights(self.source.folder, self.config)
-        else:
-            weights = stored_weights(self.source.folder, self.config)
-            folders = PackedFolders(self.source.folder, self.config, model_directory(self._cache_folder))
-            packed = load_packed(name, self.config, weights, dtype, folders)
-            if packed.model is None:
-                require_memory_for(self.source.name, name, self.config, dtype)
         self.backend_name = name
-        self.backend = self._own_backend = load_backend(
-            name, self.config, weights, dtype=dtype, threads=threads, packed=packed
+        self.backend, self._weights = load_model(
+            name, self.source, self.config, dtype=dtype, threads=threads, cache_folder=self._cache_folder
         )
+        self._own_backend = self.backend
         logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
 
     @answers

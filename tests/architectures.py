@@ -308,4 +308,6 @@ def golden_configs() -> dict[str, Any]:
 
 
 # Those that score pairs, too.
-WITH_HEAD = {name: case for name, case in CASES.items() if ARCHITECTURES[name].head is not None}
+WITH_HEAD = {
+    name: case for name, case in CASES.items() if ARCHITECTURES[name].classification_head is not None
+}

@@ -13,7 +13,7 @@ import pytest
 import tiny
 from places import ROOT
 
-from minigte import Embedder
+from minigte import CrossEncoder, Embedder
 from minigte.backend import choose_backend
 from minigte.errors import CheckpointError
 from minigte.loading import hashes, packed_folders
@@ -96,6 +96,22 @@ def test_the_second_load_maps_what_the_first_has_written(folder, cache, vectors)
     assert isinstance(weights.base, mmap.mmap)
     with pytest.raises(ValueError, match="read-only"):
         weights[...] = 0
+
+
+def test_a_cross_encoder_maps_its_weights(tmp_path, cache, monkeypatch):
+    folder, pairs = (
+        tiny.write_cross_encoder(tmp_path / "pairs", CONFIG),
+        [("the cat", text) for text in TEXTS],
+    )
+    CrossEncoder(folder)
+    [path] = packed(cache)
+    mapped = CrossEncoder(folder)
+    assert mapped.backend.weights_are == f"mapped from {path}"
+    assert packed(cache) == [path]
+    monkeypatch.setenv("MINIGTE_CACHE", "/dev/null")
+    alone = CrossEncoder(folder)
+    assert alone.backend.weights_are.startswith("packed in memory (")
+    np.testing.assert_array_equal(mapped.predict(pairs), alone.predict(pairs))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

@@ -133,11 +133,14 @@ def write_model(
     return folder if bare else write_sentence_transformers(folder)
 
 
-def head_tensors(config: Any = CONFIG, num_labels: int = 1, seed: int = 0) -> dict[str, Float32]:
+def head_tensors(
+    config: Any = CONFIG, num_labels: int = 1, seed: int = 0, **config_json: Any
+) -> dict[str, Float32]:
     """Every array of a cross-encoder's head, by its name in a checkpoint, filled from the seed."""
     rng = np.random.default_rng([seed, 1])
-    head = architecture(config).head
-    assert head is not None
+    of = architecture(config).classification_head
+    assert of is not None
+    head = of({**vars(config), **config_json})
     return {
         tensor.name: (2 * rng.random(tensor.shape, np.float32) - 1)
         for tensor in head.tensors(config, num_labels)
@@ -153,7 +156,7 @@ def write_cross_encoder(
     write_model(folder, config, seed=seed, bare=True, id2label=labels, architectures=kinds, **config_json)
     prefix = architecture(config).prefixes[0]
     encoder = {prefix + name: array for name, array in tensors(config, seed).items()}
-    head = head_tensors(config, num_labels, seed)
+    head = head_tensors(config, num_labels, seed, **config_json)
     head = {prefix * name.startswith("pooler.") + name: array for name, array in head.items()}
     write_safetensors(folder / "model.safetensors", {**encoder, **head})
     settings = json.loads((folder / "tokenizer_config.json").read_text())

@@ -24,7 +24,7 @@ from minigte.loading.config import (
 from minigte.loading.keys import check_keys
 from minigte.loading.tokenizer_files import read_tokenizer_config
 from minigte.models import ARCHITECTURES
-from minigte.models.architecture import Head
+from minigte.models.architecture import ClassificationHead
 from minigte.runtime.reading import read_json, read_object
 from minigte.vectors.head import activated
 
@@ -33,7 +33,9 @@ ActivationFn = Callable[[Float32], Float32]
 ACTIVATION_FNS = ("Identity", "Sigmoid", "Tanh", "ReLU")  # of torch.nn
 FUNCTIONS: dict[str, ActivationFn] = {name: functools.partial(activated, name) for name in ACTIVATION_FNS}
 
-WITH_HEAD = ", ".join(name for name, architecture in ARCHITECTURES.items() if architecture.head is not None)
+WITH_HEAD = ", ".join(
+    name for name, architecture in ARCHITECTURES.items() if architecture.classification_head is not None
+)
 CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
 
 # What the Transformer module of a cross-encoder was saved with.
@@ -49,7 +51,7 @@ class CrossEncoderConfig:
     """Everything a folder says about turning pairs of texts into scores."""
 
     model: ModelConfig  # the encoder and its tokenizer; pooling and prompts are not used
-    head: Head
+    classification_head: ClassificationHead
     labels: tuple[str, ...]  # their names
     activation_fn: str  # one of ACTIVATION_FNS
 
@@ -83,11 +85,15 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
     path = folder / "config.json"
     config_json = read_transformers_config(folder)
     architecture = find_architecture(path, config_json)
-    if architecture.head is None:
+    if architecture.classification_head is None:
         raise ConfigError(
             f"{path}: minigte does not score pairs with a {architecture.name} encoder (known: {WITH_HEAD})"
         )
     encoder = read_encoder(path, config_json, architecture)
+    try:
+        head = architecture.classification_head(config_json)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     spec = architecture.spec(encoder)
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
     tokenizer = read_tokenizer_config(folder, tokenizer_class, chat_template=modules is not None)
@@ -111,9 +117,7 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
         own = config_json.get("sentence_transformers")
         stated = own.get("activation_fn") if isinstance(own, dict) else None
         stated = stated or config_json.get("sbert_ce_default_activation_function")
-    return CrossEncoderConfig(
-        model, architecture.head, labels, _activation_fn(settings_path, stated, len(labels))
-    )
+    return CrossEncoderConfig(model, head, labels, _activation_fn(settings_path, stated, len(labels)))
 
 
 def _check_modules(path: Path, modules: Any) -> None:

@@ -24,8 +24,8 @@ from minigte.loading.config import ModelConfig
 from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.shards import read_shards, shards_of
 from minigte.loading.stored_tensors import StoredTensor, read_tensor
-from minigte.models.architecture import Architecture, Head, Tensor
-from minigte.models.weights import ABSENT, HeadWeights, LayerWeights, Weights
+from minigte.models.architecture import Architecture, ClassificationHead, Tensor
+from minigte.models.weights import ABSENT, ClassificationHeadWeights, LayerWeights, Weights
 from minigte.runtime.reading import check_file
 from minigte.vectors.head import DenseConfig
 
@@ -46,14 +46,13 @@ def load_weights(folder: Path, config: ModelConfig) -> Weights:
     return _weights(config, lambda tensor: tensor.take(read(tensor.name)))
 
 
-def load_with_head(
-    folder: Path, config: ModelConfig, head: Head, num_labels: int
-) -> tuple[Weights, HeadWeights]:
-    """``load_weights``, and the arrays of a head for so many labels."""
+def load_classification_head(
+    folder: Path, config: ModelConfig, head: ClassificationHead, num_labels: int
+) -> ClassificationHeadWeights:
+    """The arrays of a head for so many labels, of a model folder. Raises CheckpointError."""
     tensors = list(head.tensors(config.encoder, num_labels))
-    read = functools.cache(_Checkpoint(folder, config, tensors).read)
-    weights = _weights(config, lambda tensor: tensor.take(read(tensor.name)))
-    return weights, HeadWeights(**{tensor.field: read(tensor.name) for tensor in tensors})
+    read = _Checkpoint(folder, config, tensors).read
+    return ClassificationHeadWeights(**{tensor.field: read(tensor.name) for tensor in tensors})
 
 
 def weights_like(config: ModelConfig) -> Weights:

@@ -70,14 +70,20 @@ class Tensor(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Head:
-    """What turns a pair's first token into scores: dense, activation, and a row per label.
+class ClassificationHead:
+    """What turns a pair's last states into scores: dense, activation, perhaps a norm, and a row per label.
 
     Its parameters' shapes have the axis ``num_labels`` besides those of Config.
     """
 
     activation: str  # a key of heads.ACTIVATIONS
-    parameters: tuple[Parameter, ...]  # the fields are those of HeadWeights
+    parameters: tuple[Parameter, ...]  # the fields are those of ClassificationHeadWeights
+    pooling: str = "cls"  # what it reads of a pair: its first token, or "mean", the mean of its tokens
+    norm_eps: float = 0.0  # of the norm, where it has one
+
+    def of(self, config_json: Mapping[str, Any]) -> ClassificationHead:
+        """Itself, whatever config.json says: an ``Architecture.classification_head``."""
+        return self
 
     def tensors(self, config: Any, num_labels: int) -> Iterator[Tensor]:
         """Every array of the head of a model of this config."""
@@ -97,7 +103,9 @@ class Architecture:
     layer_parameters: tuple[Parameter, ...]
     layer: str  # what stands in front of a layer's names; {} is its number
     tokenizer_class: str  # transformers' tokenizer, where the model's files name no other
-    head: Head | None = None  # transformers' head for the classification of sequences, where it is computed
+    # transformers' head for the classification of sequences, from what config.json says (ValueError where
+    # that is not implemented); None where it is not computed.
+    classification_head: Callable[[Mapping[str, Any]], ClassificationHead] | None = None
     # What config.json says, with keys that are no fields turned into fields; ValueError where that cannot be.
     fields_of: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     activation: str = "hidden_act"  # the field of Config that names the activation; "" where it is fixed

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Head, Parameter, check_heads
+from minigte.models.architecture import Architecture, ClassificationHead, Parameter, check_heads
 from minigte.models.spec import Spec
 
 
@@ -101,7 +101,7 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output.LayerNorm.bias", ("hidden_size",)),
 )
 
-HEAD = Head(
+CLASSIFICATION_HEAD = ClassificationHead(
     "tanh",
     (
         Parameter("dense_weight", "pooler.dense.weight", ("hidden_size", "hidden_size")),
@@ -119,7 +119,7 @@ ARCHITECTURE = Architecture(
     tokenizer_class="BertTokenizer",
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
-    head=HEAD,
+    classification_head=CLASSIFICATION_HEAD.of,
     layer=ENCODER_LAYER,
     prefixes=("bert.",),
     unused=("embeddings.position_ids",),  # the constant 0, 1, 2, ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from minigte.models.architecture import Architecture, Head, Parameter, check_heads
+from minigte.models.architecture import Architecture, ClassificationHead, Parameter, check_heads
 from minigte.models.spec import Spec
 
 LAYER_NORM_EPS = 1e-12  # fixed; added to the variance in LayerNorm
@@ -83,7 +83,7 @@ LAYER_PARAMETERS = (
     Parameter("feed_forward_norm_bias", "output_layer_norm.bias", ("dim",)),
 )
 
-HEAD = Head(
+CLASSIFICATION_HEAD = ClassificationHead(
     "relu",
     (
         Parameter("dense_weight", "pre_classifier.weight", ("dim", "dim")),
@@ -99,7 +99,7 @@ ARCHITECTURE = Architecture(
     spec=spec,
     parameters=EMBEDDING_PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
-    head=HEAD,
+    classification_head=CLASSIFICATION_HEAD.of,
     layer=LAYER,
     tokenizer_class="DistilBertTokenizer",
     activation="activation",

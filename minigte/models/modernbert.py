@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minigte.models.architecture import Architecture, Parameter, Part
-from minigte.models.spec import Spec
+from minigte.models.architecture import Architecture, ClassificationHead, Parameter, Part
+from minigte.models.spec import HIDDEN_ACTS, Spec
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"  # the values of layer_types
 MOST_LAYERS = 4096  # each is named one by one
@@ -171,12 +171,37 @@ LAYER_PARAMETERS = (
     Parameter("output_bias", "mlp.Wo.bias", ("hidden_size",), present="mlp_bias"),
 )
 
+
+def classification_head(config_json: Mapping[str, Any]) -> ClassificationHead:
+    """What ``config.json`` says of the head. Raises ValueError for what is not implemented."""
+    pooling = config_json.get("classifier_pooling", "cls")
+    if pooling not in ("cls", "mean"):
+        raise ValueError(f"minigte does not implement classifier_pooling {pooling!r} (known: cls, mean)")
+    activation = config_json.get("classifier_activation", "gelu")
+    if activation not in HIDDEN_ACTS:
+        known = ", ".join(HIDDEN_ACTS)
+        raise ValueError(f"minigte does not implement classifier_activation {activation!r} (known: {known})")
+    parameters = [
+        Parameter("dense_weight", "head.dense.weight", ("hidden_size", "hidden_size")),
+        Parameter("norm_weight", "head.norm.weight", ("hidden_size",)),
+        Parameter("output_weight", "classifier.weight", ("num_labels", "hidden_size")),
+        Parameter("output_bias", "classifier.bias", ("num_labels",)),
+    ]
+    if config_json.get("classifier_bias", False):
+        parameters.append(Parameter("dense_bias", "head.dense.bias", ("hidden_size",)))
+    if config_json.get("norm_bias", Config.norm_bias):
+        parameters.append(Parameter("norm_bias", "head.norm.bias", ("hidden_size",)))
+    eps = config_json.get("norm_eps", Config.norm_eps)
+    return ClassificationHead(HIDDEN_ACTS[activation], tuple(parameters), pooling, eps)
+
+
 ARCHITECTURE = Architecture(
     name="modernbert",
     config=Config,
     spec=spec,
     parameters=PARAMETERS,
     layer_parameters=LAYER_PARAMETERS,
+    classification_head=classification_head,
     layer=LAYER,
     tokenizer_class="TokenizersBackend",
     activation="hidden_activation",

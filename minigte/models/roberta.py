@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from minigte.models import bert
-from minigte.models.architecture import Head, Parameter
+from minigte.models.architecture import ClassificationHead, Parameter
 from minigte.models.spec import Spec
 
 
@@ -40,7 +40,7 @@ def spec(config: Config) -> Spec:
     )
 
 
-HEAD = Head(
+CLASSIFICATION_HEAD = ClassificationHead(
     "tanh",
     (
         Parameter("dense_weight", "classifier.dense.weight", ("hidden_size", "hidden_size")),
@@ -56,7 +56,7 @@ ARCHITECTURE = dataclasses.replace(
     config=Config,
     spec=spec,
     prefixes=("roberta.",),
-    head=HEAD,
+    classification_head=CLASSIFICATION_HEAD.of,
     tokenizer_class="RobertaTokenizer",
     renamed={},
 )

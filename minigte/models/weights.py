@@ -47,13 +47,15 @@ class LayerWeights:
 
 
 @dataclass(frozen=True)
-class HeadWeights:
+class ClassificationHeadWeights:
     """The arrays of what scores a pair of texts."""
 
     dense_weight: Float32  # (D, D)
-    dense_bias: Float32  # (D,)
     output_weight: Float32  # (labels, D)
     output_bias: Float32  # (labels,)
+    dense_bias: Float32 = field(default_factory=_absent)  # (D,)
+    norm_weight: Float32 = field(default_factory=_absent)  # (D,) of the activated dense
+    norm_bias: Float32 = field(default_factory=_absent)  # (D,)
 
 
 @dataclass(frozen=True)

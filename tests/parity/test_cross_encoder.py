@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_scores(tmp_path: Path, name: str, num_labels: int, backend: str) -> Non
             rtol=0,
             atol=3e-6,
         )
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("activation", ["gelu", "relu", "silu"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_head_that_config_json_describes(
+    tmp_path: Path, pooling: str, activation: str, bias: bool
+) -> None:
+    said = {
+        "classifier_pooling": pooling,
+        "classifier_activation": activation,
+        "classifier_bias": bias,
+        "norm_eps": 0.1,
+    }
+    config = dataclasses.replace(architectures.CASES["modernbert"].config, norm_bias=bias, norm_eps=0.1)
+    folder = tiny.write_cross_encoder(tmp_path, config, num_labels=2, **said)
+    model = CrossEncoder(folder, backend="numpy")
+    np.testing.assert_allclose(
+        model.predict(PAIRS, truncation="ignore"),
+        theirs(folder, max_length=model.max_seq_length).predict(PAIRS),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("max_length", [4, 5, 8, 13, 31])
