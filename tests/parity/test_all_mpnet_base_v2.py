@@ -62,8 +62,8 @@ def test_tokens(folder: Path, theirs: Any) -> None:
         assert ours.tokenize(text)["input_ids"] == want, name
 
 
-# bfloat16's bound is gte-small's, 0.99999, but for the empty text: rounding this model's weights alone, with
-# all else in float32, moves that to 0.99997 (docs/precision-and-speed.md).
+# gte-small has 0.99999 in bfloat16. Rounding this model's weights alone, with all else in float32, moves the
+# empty text to 0.99997 (docs/precision-and-speed.md).
 @pytest.mark.parametrize(("dtype", "cosine"), [("float32", 0.9999999), ("bfloat16", 0.9999), ("int8", 0.998)])
 def test_vectors(folder: Path, theirs: Any, dtype: str, cosine: float) -> None:
     want = theirs.encode(TEXTS)
