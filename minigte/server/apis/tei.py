@@ -260,7 +260,7 @@ async def _read(
 
 
 def _first(call: Call) -> Model:
-    model = call.service.models.all[0]
+    model = call.service.models.find(None)
     call.model = model.name
     return model
 
