@@ -153,6 +153,8 @@ def write_cross_encoder(
     """Write a cross-encoder's folder as transformers does; give it back."""
     labels = {str(i): f"LABEL_{i}" for i in range(num_labels)}
     kinds = [f"{architecture(config).name}ForSequenceClassification"]
+    if architecture(config).name == "modernbert":  # transformers' default is beyond these vocabularies
+        config_json = {"pad_token_id": 0, **config_json}
     write_model(folder, config, seed=seed, bare=True, id2label=labels, architectures=kinds, **config_json)
     prefix = architecture(config).prefixes[0]
     encoder = {prefix + name: array for name, array in tensors(config, seed).items()}

@@ -332,7 +332,8 @@ class Models:
     def find_reranker(self, name: str | None) -> Model | Reranker:
         """What ranks under this name; without one the first cross-encoder, or else the first model."""
         if name is None:
-            return next(iter([*self.rerankers.values(), *self.all]))
+            served: list[Model | Reranker] = [*self.rerankers.values(), *self.all]
+            return served[0]
         return self._reranker(name) or self.find(name)
 
     def _reranker(self, name: str) -> Reranker | None:
