@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check parity test-restricted restricted-docs soak kernels wheels wheels-twice test-wheel test-oldest test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check clean
+.PHONY: help demo quick test check all-checks coverage parity test-restricted restricted-docs soak kernels wheels wheels-twice test-wheel test-oldest test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check release clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -11,16 +11,33 @@ help:  ## print the targets
 demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 	@.venv/bin/python examples/demo.py
 
-# A file's tests run in one process, since they share what is slow to make.
-PARALLEL = --numprocesses auto --dist loadfile
-test: .venv-test/installed  ## run the tests, on all cores
-	@.venv-test/bin/python -m pytest $(PARALLEL)
+# A file's tests run in one process, since they share what is slow to make; files begin in order, because the
+# slowest, of the engine, has few tests and would else come last.
+PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-check: .venv-check/installed  ## check formatting, style and types
+quick: .venv-check/installed .venv-test/installed  ## the gate before a commit: style, types and the fast tests
+	@.venv-check/bin/ruff format --check --quiet && .venv-check/bin/ruff check --quiet && .venv-check/bin/mypy
+	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not slow and not files"
+
+test: .venv-test/installed  ## run the tests, on all cores
+	@.venv-test/bin/python -m pytest $(PARALLEL) -m "not files"
+
+check: .venv-check/installed .venv-test/installed  ## check formatting, style, types, and that kept files agree with each other
 	.venv-check/bin/ruff format --check
 	.venv-check/bin/ruff check
 	.venv-check/bin/mypy
 	@.venv-check/bin/python -m pytest --quiet --noconftest tests/typing
+	@.venv-test/bin/python -m pytest --quiet -m files tests/test_*.py
+
+# As root, with some 8 GB of environments, and gte-small and MTEB's texts at hand.
+all-checks: check test test-page test-clients test-wheel test-oldest test-platforms parity quality-test demo docs notebooks-check  ## all there is, in its long form: hours
+	@$(MAKE) test-integrations test-clusters
+	@$(MAKE) test-restricted RESTRICTED_ARGS=
+	@$(MAKE) fuzz SECONDS=3600
+	@$(MAKE) soak
+
+coverage: .venv-test/installed  ## which lines the fast tests run, but for kernels: a table, and htmlcov/index.html
+	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not slow and not files" --cov --cov-report term:skip-covered --cov-report html
 
 parity: .venv-torch/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-torch/bin/python -m pytest tests/parity --differences
@@ -55,6 +72,7 @@ test-clusters: .venv-integrations/installed  ## Ray, Spark and Dask, each with a
 screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py
 
+RESTRICTED_ARGS ?= -m "not nightly"
 test-restricted: .venv-restricted/installed  ## run minigte in every place of docs/restricted.md (needs root)
 	@.venv-restricted/bin/python -m pytest tests/restricted $(RESTRICTED_ARGS)
 
@@ -132,10 +150,19 @@ SECONDS ?= 120
 fuzz: .venv-fuzz/installed  ## fuzz what reads model folders and cuts texts, for SECONDS=120
 	@.venv-fuzz/bin/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
+# VERSION=0.2.0, for example. Nothing is pushed or uploaded.
+release: .venv-wheel/installed  ## make VERSION=x.y.z: date the changelog, build, install, test and check, commit and tag
+	@.venv-wheel/bin/python tools/release.py prepare $(VERSION)
+	@$(MAKE) wheels
+	@.venv-wheel/bin/twine check --strict dist/*
+	@$(MAKE) test-wheel WHEEL="$$(echo dist/*manylinux*x86_64.whl)"
+	@.venv-wheel/bin/python tools/release.py tag $(VERSION)
+	@echo "v$(VERSION) is tagged, its files are in dist/" >&2
+
 include bench/bench.mk
 
 clean:  ## remove the environments that the other targets made
-	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-oldest .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-infinity .venv-longrun docs/_build
+	rm -rf .venv .venv-test .venv-check .venv-torch .venv-restricted .venv-wheel .venv-oldest .venv-page .venv-clients .venv-integrations .venv-docs .venv-notebooks .venv-fuzz .venv-bench .venv-infinity .venv-longrun docs/_build htmlcov .coverage
 
 # Editable and with the compiler, since the course changes kernels here.
 .venv/installed: pyproject.toml
@@ -154,7 +181,7 @@ clean:  ## remove the environments that the other targets made
 .venv-wheel/installed: pyproject.toml
 	@echo "installing what tests of a wheel need into .venv-wheel ..." >&2
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[onnx,test]' build auditwheel
+	@$(@D)/bin/python $(PIP) --editable '.[onnx,test]' build auditwheel twine
 	@touch $@
 
 .venv-fuzz/installed: pyproject.toml

@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
+.PHONY: bench-kernels bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -42,6 +42,9 @@ bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask bes
 	.venv-integrations/bin/python bench/clusters.py $(BENCH_ARGS)
 	.venv-integrations/bin/python bench/stragglers.py
 	@$(PYTHON) tools/quote.py
+
+bench-kernels: .venv-test/installed  ## each kernel's part of the peak beside the figures kept, and which fell (2 minutes)
+	@.venv-test/bin/python bench/kernels.py
 
 bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
 	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json

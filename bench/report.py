@@ -196,11 +196,30 @@ def summary(run: Run) -> str:
 def kernels_table(ops: Ops) -> str:
     """Every kernel alone on one core, beside the peak of its kind."""
     rows = []
-    for name, values in ops.items():
+    for name, share in shares(ops).items():
         unit = "GB/s" if name in BANDWIDTH else "GFLOP/s"
-        peak = ops["copy"] if name in BANDWIDTH else ops[f"peak {next(p for p in PRECISIONS if p in name)}"]
-        rows.append([name, f"{values:,.0f} {unit}", f"{values / peak:.0%}"])
+        rows.append([name, f"{ops[name]:,.0f} {unit}", f"{share:.0%}"])
     return table(["kernel", "median", "of peak"], rows)
+
+
+def shares(ops: Ops) -> dict[str, float]:
+    """Every kernel's speed as a part of the peak of its kind: 1 is the peak."""
+    peaks = {name: "copy" if name in BANDWIDTH else f"peak {_precision(name)}" for name in ops}
+    return {name: speed / ops[peaks[name]] for name, speed in ops.items()}
+
+
+def _precision(name: str) -> str:
+    """What a kernel computes in, which its name says."""
+    return next(precision for precision in PRECISIONS if precision in name)
+
+
+def kept_ops() -> tuple[str, str, Ops] | None:
+    """The newest figures of ops.py that are kept: their day, the processor, and medians by kernel."""
+    paths = sorted((HERE / "results" / "ops").glob("*.json"), reverse=True)
+    if not paths:
+        return None
+    raw = json.loads(paths[0].read_text())
+    return paths[0].stem, raw["processor"], {case["name"]: median(case["rounds"]) for case in raw["cases"]}
 
 
 def roof_table(run: Run, ops: Ops) -> str:
@@ -248,14 +267,13 @@ def roof_table(run: Run, ops: Ops) -> str:
 
 def profile(run: Run) -> str:
     """The kernels measured by ops.py, newest first, and what they say of the newest run."""
-    paths = sorted((HERE / "results" / "ops").glob("*.json"), reverse=True)
-    if not paths:
+    kept = kept_ops()
+    if kept is None:
         return ""
-    cases = json.loads(paths[0].read_text())["cases"]
-    ops = {case["name"]: median(case["rounds"]) for case in cases}
+    day, _, ops = kept
     return f"""## Where the time goes
 
-A core's time for one token of the documents, from the speed of each kernel alone ({paths[0].stem}).
+A core's time for one token of the documents, from the speed of each kernel alone ({day}).
 The rest is layer norms, rounding and quantising rows, tokenizing, pooling and waiting. The roof is the
 machine's own peak for every product, and nothing else to do.
 

@@ -24,6 +24,8 @@ from minigte.reference import ops
 from minigte.reference.bert import forward
 from minigte.tokenizing.tokenizer import Tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny.config(max_position_embeddings=34)
 
 backends = pytest.mark.parametrize("backend", exact.COMPUTING_BACKENDS)

@@ -36,6 +36,7 @@ def run_check(monkeypatch: pytest.MonkeyPatch, page: int, file: Path) -> int:
     return check.main()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
 def test_python(page: Path) -> None:
     _, differences = pages.run_python(page)
@@ -88,6 +89,7 @@ def test_what_is_described_is_current(name: str) -> None:
     assert page == describe.described(page), "make quotes"
 
 
+@pytest.mark.files
 def test_what_fewer_bits_cost_is_what_the_tables_show() -> None:
     tables = (DOCS / "quality.md").read_text(encoding="utf-8").partition("## thenlper/gte-small")[2]
     with_difference = (
@@ -105,6 +107,7 @@ def test_what_fewer_bits_cost_is_what_the_tables_show() -> None:
     assert [f"{difference:.2f}" for difference in largest] == list(said.groups())
 
 
+@pytest.mark.files
 def test_the_gallery_shows_the_commands_of_its_pages() -> None:
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     recordings = importlib.import_module("gallery").RECORDINGS
@@ -117,6 +120,7 @@ def test_the_gallery_shows_the_commands_of_its_pages() -> None:
         assert f"](images/gallery-{name}.png)" in page
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("page", sorted(DOCS.glob("[1-9]-*.md")), ids=lambda page: page.name)
 def test_a_page_of_the_course_has_all_its_parts(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ OUTPUTS = sorted((EXAMPLES / "outputs").glob("*.txt"))
 pytestmark = pytest.mark.usefixtures("model_by_name")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", OUTPUTS, ids=lambda path: path.stem)
 def test_a_script_prints_what_is_kept(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = (EXAMPLES / f"{output.stem}.py").read_text(encoding="utf-8")
@@ -26,6 +27,7 @@ def test_a_script_prints_what_is_kept(output: Path, monkeypatch: pytest.MonkeyPa
     assert importlib.import_module("run_examples").run(kept) == kept, "make examples"
 
 
+@pytest.mark.files
 def test_each_script_is_shown_with_its_output() -> None:
     page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
     scripts = {path.stem for path in EXAMPLES.glob("*.py")} - {"demo", "python_texts"}
@@ -36,5 +38,6 @@ def test_each_script_is_shown_with_its_output() -> None:
         assert f"({name}.py)" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.files
 def test_the_search_fits_in_thirty_lines() -> None:
     assert len((EXAMPLES / "search_notes.py").read_text(encoding="utf-8").splitlines()) <= 30

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from places import ROOT
 
 import minigte
+
+pytestmark = pytest.mark.files
 
 
 def test_the_workflow_runs_targets_that_exist() -> None:

@@ -8,6 +8,8 @@ import math
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.files
+
 BOUNDS = {"float32": 0.05, "bfloat16": 0.05, "int8": 0.3}  # points of a hundred
 
 

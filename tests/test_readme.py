@@ -30,6 +30,7 @@ def test_python():
     assert differences == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "least"),
     [("README.md", 6), ("docs/quick-start.md", 6), ("docs/explain.md", 2), ("docs/files.md", 15)],
@@ -55,6 +56,7 @@ def test_console(tmp_path, page, least):
     assert printed == shown
 
 
+@pytest.mark.files
 def test_the_numbers_are_those_of_the_newest_run(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "bench"))
     report = importlib.import_module("report")
@@ -63,6 +65,7 @@ def test_the_numbers_are_those_of_the_newest_run(monkeypatch):
     assert f"bench/results/{newest.stem}-throughput.png" in README
 
 
+@pytest.mark.files
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -30,6 +30,7 @@ RUN_BY = {
     "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
     "bench/export.py": ("tests/parity/test_scripts.py", 'run("bench/export"'),
     "bench/first.py": ("bench/start.py", '"bench" / "first.py"'),
+    "bench/kernels.py": ("tests/test_scripts.py", 'run("bench/kernels"'),
     "bench/longrun.py": ("tests/test_scripts.py", 'run("bench/longrun"'),
     "bench/ops.py": ("tests/test_scripts.py", 'run("bench/ops"'),
     "bench/report.py": ("tests/test_scripts.py", 'run("bench/report"'),
@@ -51,6 +52,7 @@ RUN_BY = {
     "tools/make_golden.py": ("tests/parity/test_scripts.py", 'run("tools/make_golden"'),
     "tools/mteb_table.py": ("tests/integrations/test_mteb.py", "tool.main("),
     "tools/quote.py": ("tests/test_docs.py", "quote.quoted("),
+    "tools/release.py": ("tests/test_release.py", "release.prepared("),
     "tools/run_examples.py": ("tests/test_examples.py", '"run_examples").run('),
     "tools/run_notebooks.py": ("tests/test_notebooks.py", "run_notebooks.execute("),
     "tools/screenshots.py": ("tests/explain/test_explain_page.py", 'run("tools/screenshots"'),
@@ -59,6 +61,7 @@ RUN_BY = {
 }
 
 
+@pytest.mark.files
 def test_every_script_is_run() -> None:
     """A script that nothing runs rots: a new one needs a short run, and a row."""
     scripts = {
@@ -78,12 +81,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_texts(tmp_path_factory.mktemp("data"))
 
 
+@pytest.mark.slow
 @needs_numba
 def test_the_kernels_are_verified_and_measured(tmp_path: Path) -> None:
     file = tmp_path / "ops.json"
     assert "linear float32" in run("bench/ops", "--json", str(file), short=SHORT_OPS)
     cases = json.loads(file.read_text())["cases"]
     assert all(rate > 0 for case in cases for rate in case["rounds"])
+
+
+@pytest.mark.slow
+@needs_numba
+def test_kernels_that_became_slower_are_named() -> None:
+    """As if every linear layer had been measured three times as fast before."""
+    short = f"""
+{SHORT_OPS}
+day, processor, before = kernels.report.kept_ops()
+before = {{name: 3 * speed if name.startswith("linear") else speed for name, speed in before.items()}}
+kernels.report.kept_ops = lambda: (day, processor, before)
+"""
+    last = run("bench/kernels", short=short).splitlines()[-1]
+    assert "linear float32 (252, 384) -> 384" in last
+    assert "peak float32" not in last
 
 
 @needs_numba
@@ -97,6 +116,7 @@ def test_the_polynomials_are_those_of_the_engine() -> None:
         np.testing.assert_allclose(fitted, kept, rtol=0, atol=2e-7)
 
 
+@pytest.mark.slow
 @needs_numba
 def test_the_courses_figures_are_measured_and_shown(gte_small: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
@@ -125,6 +145,7 @@ def test_the_courses_figures_are_measured_and_shown(gte_small: Path, data: Path,
     assert made == kept
 
 
+@pytest.mark.files
 def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
     """What course.py and report.py make of the raw figures is what stands in the repository."""
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
@@ -141,6 +162,7 @@ def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
         assert path.read_text(encoding="utf-8") == kept.read_text(encoding="utf-8"), kept
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(choose_backend("auto", "float32") == "numpy", reason="there are no kernels")
 def test_starts_are_measured_and_shown(gte_small: Path, data: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
@@ -165,6 +187,7 @@ start.equal_bits = lambda *_: {{"int8": None}}  # compiling takes a minute
     assert "| minigte int8 | **" in page.with_name("readme.md").read_text()  # of one, the best
 
 
+@pytest.mark.slow
 def test_a_long_run_is_watched_and_shown(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plot extra is not installed")
     pytest.importorskip("pyarrow", reason="the parquet extra is not installed")
@@ -186,6 +209,7 @@ longrun.INTERVAL = 0.01
     assert (tmp_path / "runs.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_search_among_stored_vectors_is_measured(gte_small: Path, data: Path, tmp_path: Path) -> None:
     short = f"search.RESULTS, search.ROUNDS = pathlib.Path({str(tmp_path)!r}), 2; search.COMMANDS = 1"
     options = ["--model", str(gte_small), "--data", str(data), "--rows", "3000", "--texts", "300"]
@@ -198,6 +222,7 @@ def test_a_search_among_stored_vectors_is_measured(gte_small: Path, data: Path, 
     assert "| 3,000 vectors |" in (tmp_path / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_threads_and_workers_are_soaked(tmp_path: Path) -> None:
     model = tiny.write_model(tmp_path / "model")
     short = "soak.THREADS, soak.WORKERS, soak.TEXTS, soak.WORKER_SECONDS = 3, 1, 20, 0.5"

@@ -19,6 +19,8 @@ from places import ROOT
 import minigte
 from minigte import Embedder, MinigteError
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 ENTRIES = re.findall(r"^### `(.+)`\n\n\((?:an? )?`(\w+)`\)", PAGE, re.MULTILINE)
 

@@ -19,6 +19,8 @@ import tiny
 from minigte import Embedder
 from minigte.backend import jit_missing
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the cat sat", "a dog", "", "the mat, the mat"]
 
 

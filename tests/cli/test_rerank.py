@@ -10,6 +10,8 @@ import tiny
 
 from minigte import CrossEncoder
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the cat sat", "a dog", "the mat, the mat", "run"]
 
 

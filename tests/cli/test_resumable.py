@@ -19,6 +19,8 @@ from minigte.cli.resumable import DIGEST_BYTES, LENGTH_BYTES, MAGIC, Unfinished
 from minigte.embedder import CHUNK_TEXTS
 from minigte.errors import InputError, OutputError
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"--dtype": "int8", "--prompt": None}
 RECORDS = [Record(f"id {i}", f"text {i}") for i in range(3 * CHUNK_TEXTS + 100)]
 VECTORS = np.random.default_rng(0).normal(size=(len(RECORDS), 3)).astype(np.float32)

@@ -8,6 +8,8 @@ import pytest
 
 from minigte import Embedder
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mteb"
 
 

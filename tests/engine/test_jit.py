@@ -12,6 +12,8 @@ import pytest
 
 from minigte.engine import sources
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Every place a cache could be, out of the way: none of them can be made below a file.

@@ -29,6 +29,8 @@ from minigte.engine.processor import (
 )
 from minigte.errors import InputError, MissingDependencyError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 NAME = file_name(sys.platform, machine())
 LEVELS = levels_of(machine())

@@ -15,6 +15,8 @@ from minigte.models.bert import LAYER_PARAMETERS, Config
 from minigte.models.weights import Weights
 from minigte.reference import bert as reference
 
+pytestmark = pytest.mark.slow
+
 SPOILERS = (3e38, -3e38, 1.7e38, 1e30, 1e20, -1e20)  # a flipped bit of an exponent makes such numbers
 
 

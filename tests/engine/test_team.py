@@ -13,6 +13,8 @@ from minigte.engine import simd, team
 from minigte.engine.jit import kernel
 from minigte.engine.workspace import meeting_point
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("helpers", "rounds"), [(1, 5), (2, 3), (3, 2)])
 def test_every_interleaving(helpers: int, rounds: int) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from random_models import DTYPES, make_batch, make_config, make_engine, random_texts, random_weights
 
+pytestmark = pytest.mark.slow
+
 CONFIG = make_config(num_hidden_layers=4, max_position_embeddings=300)
 BATCHES = [make_batch(random_texts(CONFIG, [length] * 5, length)) for length in range(1, 60)]
 LONG = make_batch(random_texts(CONFIG, [300]))

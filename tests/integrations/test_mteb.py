@@ -32,7 +32,7 @@ from minigte.integrations.mteb import EmbedderWrapper  # noqa: E402
 DATA = Path(os.environ.get("MINIGTE_MTEB_DATA", ROOT.parent / "shared" / "data" / "mteb"))
 
 # mteb says of every older task that there is a newer one.
-pytestmark = pytest.mark.filterwarnings("ignore:The task .* is superseded")
+pytestmark = [pytest.mark.filterwarnings("ignore:The task .* is superseded"), pytest.mark.slow]
 
 PAIRS = [
     (5.0, "the cat sat on the mat", "a cat sat on a mat"),

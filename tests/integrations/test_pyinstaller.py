@@ -16,6 +16,8 @@ from places import ROOT
 from minigte import Embedder
 from minigte.backend import built_missing
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("PyInstaller", reason="make test installs it")
 
 PROGRAM = """

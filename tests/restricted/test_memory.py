@@ -45,6 +45,7 @@ def test_half_a_core_pages(place, tmp_path):
     half_a_core(place, tmp_path, f"{PAGES} texts of 512 tokens", "pages.jsonl", PAGES)
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_half_a_core_nfcorpus(place, nfcorpus, tmp_path):
     half_a_core(place, tmp_path, "NFCorpus, 3,633 documents", "nfcorpus.jsonl", DOCUMENTS)

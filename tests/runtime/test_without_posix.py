@@ -5,8 +5,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 import tiny
 from places import ROOT
+
+pytestmark = pytest.mark.slow
 
 HIDDEN = """
 import io, os, signal, sys, warnings

@@ -13,6 +13,8 @@ import pages
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "serve.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 

@@ -22,6 +22,8 @@ from running import Running, running, wait_until
 
 from minigte import Embedder
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["the cat sat on the mat", "a dog", "run"]
 MANY = ["the cat sat on the mat a dog run"] * 1000  # a second of work, or more
 

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import Running
 
+pytestmark = pytest.mark.slow
+
 PATHS = [
     "/v1/embeddings", "/embed", "/embed_all", "/rerank", "/predict", "/similarity", "/tokenize", "/decode",
     "/api/embed", "/api/embeddings", "/v1/rerank", "/v2/rerank", "/",

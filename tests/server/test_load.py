@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from places import ROOT
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("packaging")
 
 
