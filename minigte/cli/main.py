@@ -23,6 +23,7 @@ from minigte.cli.embed import embed
 from minigte.cli.explain import explain
 from minigte.cli.info import info
 from minigte.cli.pack import pack
+from minigte.cli.page import page
 from minigte.cli.rerank import rerank
 from minigte.cli.search import search
 from minigte.cli.serve import serve
@@ -44,7 +45,7 @@ def cli() -> None:
     """Text embeddings with gte-small and other encoders, on the CPU."""
 
 
-for command in (embed, similarity, search, rerank, explain, serve, download, pack, warmup, info):
+for command in (embed, similarity, search, rerank, explain, page, serve, download, pack, warmup, info):
     cli.add_command(command)
 
 

@@ -15,6 +15,8 @@ from places import ROOT
 
 from minigte import Embedder
 from minigte.backend import built_missing
+from minigte.engine.library import file_name
+from minigte.engine.processor import machine
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +46,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_frozen_program(frozen: Path, tmp_path: Path) -> None:
     """With the kernels that the hook brought where they were built, and otherwise with NumPy."""
     model = tiny.write_model(tmp_path / "model")
-    kernels = list(frozen.glob("_internal/minigte/engine/kernels-*"))
+    kernels = list(frozen.glob(f"_internal/minigte/engine/{file_name(sys.platform, machine())}*"))
     assert bool(kernels) == (built_missing() is None)
     expected = Embedder(model, backend="numpy").encode("the cat sat")
     for backend in ("built", "numpy") if kernels else ("numpy",):

@@ -1,0 +1,164 @@
+"""``minigte page``: a folder for any web space, or one HTML file that works from a disk.
+
+The scripts are those of ``site/``, written by hand. In the folder they are modules, which others can import
+too. A page that is opened from a disk may read no file beside it, so that the one file holds them all: the
+modules joined in the order in which they import each other, kernels and weights in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import minigte.version
+from minigte.backend import web_model
+from minigte.errors import UnsupportedError
+from minigte.loading.config import read_config
+from minigte.loading.sources import Source
+from minigte.loading.weights import stored_weights
+from minigte.page.word_piece import word_piece
+from minigte.runtime.replacing import naming, replacing
+from minigte.tokenizing.tokenizer import Tokenizer
+from minigte.vectors.head import Normalize
+
+SITE = Path(__file__).with_name("site")
+# The modules, each behind those that it imports.
+WORKER = ("unicode.js", "word_piece.js", "sha256.js", "pooling.js", "model.js", "worker.js")
+PAGE = ("minigte.js", "passages.js", "app.js")
+POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js
+
+
+class Site(NamedTuple):
+    """The files that a page consists of, beside the scripts."""
+
+    plan: dict[str, Any]  # model.json
+    kernels: bytes
+    weights: bytes
+
+
+def site(source: Source, dtype: str) -> Site:
+    """A model's part of the page.
+
+    Raises UnsupportedError for a model whose tokenizer, pooling or head the page does not have, and
+    MissingDependencyError where the WebAssembly kernels were not built.
+    """
+    config = read_config(source.folder)
+    if len(config.pooling_modes) != 1 or config.pooling_modes[0] not in POOLING:
+        raise UnsupportedError(
+            f"a page cannot pool as {source.name} does, by {' and '.join(config.pooling_modes)}: it has "
+            f"{', '.join(POOLING)}"
+        )
+    if not config.include_prompt:
+        raise UnsupportedError(f"a page pools all tokens, and {source.name} leaves out those of a prompt")
+    if not all(isinstance(module, Normalize) for module in config.head):
+        raise UnsupportedError(f"a page has no Dense module, and {source.name} ends with one")
+    tokenizer = Tokenizer(
+        source.folder / config.transformer,
+        config.tokenizer,
+        vocab_size=config.encoder.vocab_size,
+        max_seq_length=config.max_seq_length,
+        do_lower_case=config.do_lower_case,
+    )
+    settings = word_piece(tokenizer)
+    model = web_model(config, stored_weights(source.folder, config), dtype)
+    plan = {
+        "minigte": minigte.version.__version__,
+        "name": Path(source.name).name,
+        "dtype": dtype,
+        "hiddenSize": config.spec.hidden_size,
+        "pooling": config.pooling_modes[0],
+        "normalize": config.normalize,
+        "prompts": dict(config.prompts),
+        "weights": {
+            "file": "weights.bin",
+            "bytes": len(model.weights),
+            "sha256": hashlib.sha256(model.weights).hexdigest(),
+        },
+        "function": model.function,
+        "copied": model.copied,
+        "widened": model.widened,
+        "table": model.table,
+        "addresses": model.addresses,
+        "batch": model.batch,
+        "layers": model.layers,
+        "tokens": model.tokens,
+        "size": model.size,
+        "tokenizer": settings,
+    }
+    return Site(plan, model.module, model.weights)
+
+
+def write_folder(of: Site, folder: Path) -> None:
+    """Write the page into a folder, which is made where it is missing. Raises OutputError."""
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    policy = "script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; worker-src 'self'"
+    scripts = '<script src="disk.js"></script>\n<script type="module" src="app.js"></script>'
+    page = _filled(of, policy, '<link rel="stylesheet" href="style.css">', scripts)
+    version = minigte.version.__version__
+    files = {name: _read(name).encode() for name in (*WORKER, *PAGE, "disk.js", "style.css")}
+    files["package.json"] = _read("package.json").replace("{{version}}", version).encode()
+    files |= {"kernels.wasm": of.kernels, of.plan["weights"]["file"]: of.weights}
+    files |= {"model.json": _json(of.plan).encode(), "index.html": page.encode()}
+    for name, contents in files.items():  # what asks for the others comes last
+        with replacing(folder / name) as file:
+            file.write(contents)
+
+
+def one_file(of: Site) -> Iterator[bytes]:
+    """The page as one HTML file, part by part."""
+    style, script = _read("style.css"), _joined(PAGE)
+    policy = f"script-src {_hash(script)} 'wasm-unsafe-eval'; style-src {_hash(style)}; worker-src blob:"
+    data = "\0"
+    scripts = data + f'<script type="module">{script}</script>'
+    page = _filled(of, policy, f"<style>{style}</style>", scripts)
+    first, last = page.split(data)
+    yield first.encode()
+    yield f'<script type="application/json" id="model">{_json(of.plan)}</script>\n'.encode()
+    yield f'<script type="text/plain" id="worker">{_joined(WORKER)}</script>\n'.encode()
+    for name, contents in (("kernels", of.kernels), ("weights", of.weights)):
+        yield f'<script type="text/plain" id="{name}">'.encode()
+        yield base64.b64encode(contents)
+        yield b"</script>\n"
+    yield last.encode()
+
+
+def _filled(of: Site, policy: str, style: str, scripts: str) -> str:
+    """The page's HTML."""
+    values = {
+        "csp": f"default-src 'none'; {policy}; img-src data:; base-uri 'none'; form-action 'none'",
+        "name": html.escape(of.plan["name"]),
+        "dtype": of.plan["dtype"],
+        "version": of.plan["minigte"],
+        "style": style,
+        "scripts": scripts,
+    }
+    return re.sub(r"\{\{([a-z]+)\}\}", lambda match: values[match[1]], _read("index.html"))
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    """Modules as one script; each stands behind those whose names it imports."""
+    text = "\n".join(map(_read, names))
+    return re.sub(
+        r"^export (?=\w)", "", re.sub(r'^import \{.*\} from "\./.*";\n', "", text, flags=re.M), flags=re.M
+    )
+
+
+def _read(name: str) -> str:
+    return (SITE / name).read_text(encoding="utf-8")
+
+
+def _json(data: object) -> str:
+    """JSON that a script element may hold: nothing in it can end the element."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(content: str) -> str:
+    """What a Content-Security-Policy calls an element's content by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

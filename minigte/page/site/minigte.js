@@ -1,0 +1,101 @@
+// Text embeddings in a browser, computed where the texts are: nothing but the model's own files is fetched.
+//
+//   import { Embedder } from "./minigte.js";
+//   const embedder = await Embedder.load("./");
+//   const [a, b] = await embedder.embed(["A man plays a guitar.", "It is raining."]);
+//   cosine(a, b);
+
+export class Embedder {
+  #worker;
+  #waiting = new Map();
+  #calls = 0;
+
+  constructor(worker, onProgress) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => {
+      if (data.progress) {
+        onProgress?.(data.progress);
+        return;
+      }
+      const { resolve, reject } = this.#waiting.get(data.id);
+      this.#waiting.delete(data.id);
+      if (data.error === undefined) resolve(data.result);
+      else reject(new Error(data.error));
+    };
+    worker.onerror = (event) => {
+      event.preventDefault();
+      for (const { reject } of this.#waiting.values()) {
+        reject(new Error(`the worker failed: ${event.message ?? "it cannot be started"}`));
+      }
+      this.#waiting.clear();
+    };
+  }
+
+  /**
+   * Load the model of a folder that `minigte page` made.
+   *
+   * url: the folder's; onProgress: called with {loaded, total}, in bytes, while the weights are fetched.
+   */
+  static async load(url = "./", { onProgress } = {}) {
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const folder = new URL(String(url).replace(/\/?$/, "/"), document.baseURI);
+    return Embedder.start(worker, { url: folder.href }, onProgress);
+  }
+
+  /** Load a model in a worker: from {url}, or from {plan, kernels, weights}. */
+  static async start(worker, source, onProgress) {
+    const embedder = new Embedder(worker, onProgress);
+    try {
+      Object.assign(embedder, await embedder.#call("load", source));
+    } catch (error) {
+      worker.terminate();
+      throw error;
+    }
+    return embedder;
+  }
+
+  /** The texts' vectors, each a Float32Array. Of a text that is too long the beginning is read. */
+  async embed(texts) {
+    if (!Array.isArray(texts)) throw new TypeError("embed takes an array of texts");
+    for (const [i, text] of texts.entries()) {
+      if (typeof text !== "string") throw new TypeError(`texts[${i}] is ${typeof text}, not a string`);
+    }
+    const { vectors, cut } = await this.#call("embed", texts);
+    if (cut) console.warn(`${cut} of ${texts.length} texts have more than ${this.maxLength} tokens and were cut there`);
+    return vectors;
+  }
+
+  /** The texts' tokens: {ids, tokens, isCut} of each. */
+  async tokenize(texts) {
+    return this.#call("tokenize", texts);
+  }
+
+  /** One text on its way: {ids, tokens, isCut, states, vectors}, the last two of the embeddings and every layer. */
+  async layers(text) {
+    return this.#call("layers", text);
+  }
+
+  /** End the worker; what it has not answered never comes. */
+  close() {
+    this.#worker.terminate();
+  }
+
+  #call(method, ...args) {
+    return new Promise((resolve, reject) => {
+      const id = this.#calls++;
+      this.#waiting.set(id, { resolve, reject });
+      this.#worker.postMessage({ id, method, args });
+    });
+  }
+}
+
+/** The cosine of the angle between two vectors. */
+export function cosine(a, b) {
+  let [dot, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    dot += a[i] * b[i];
+    aa += a[i] * a[i];
+    bb += b[i] * b[i];
+  }
+  return dot / Math.sqrt(aa * bb || 1);
+}

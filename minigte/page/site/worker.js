@@ -1,0 +1,108 @@
+// What computes, in a thread of its own, so that the page is never held up.
+
+import { Model, checkBrowser } from "./model.js";
+import { hexOfSha256 } from "./sha256.js";
+import { WordPiece } from "./word_piece.js";
+
+let model;
+let tokenizer;
+
+const methods = {
+  /** source: {url} of a folder, or {plan, kernels, weights}, its files. */
+  async load(source) {
+    checkBrowser();
+    const plan = source.plan ?? (await json(new URL("model.json", source.url)));
+    const kernels = source.kernels ?? (await bytes(new URL("kernels.wasm", source.url)));
+    if (source.weights) await check(source.weights, plan.weights);
+    const weights = source.weights ?? (await kept(plan.weights, source.url));
+    model = await Model.build(plan, kernels, weights);
+    tokenizer = new WordPiece(plan.tokenizer);
+    const { name, dtype, hiddenSize, prompts, minigte } = plan;
+    return { name, dtype, dimension: hiddenSize, maxLength: plan.tokenizer.maxLength, prompts, minigte };
+  },
+
+  embed(texts) {
+    const tokenized = texts.map((text) => tokenizer.tokenize(text));
+    const vectors = model.embed(tokenized.map(({ ids }) => ids));
+    return { vectors, cut: tokenized.filter(({ isCut }) => isCut).length };
+  },
+
+  tokenize(texts) {
+    return texts.map((text) => {
+      const { ids, isCut } = tokenizer.tokenize(text);
+      return { ids, tokens: ids.map((id) => tokenizer.token(id)), isCut };
+    });
+  },
+
+  layers(text) {
+    const [{ ids, tokens, isCut }] = methods.tokenize([text]);
+    const states = model.hiddenStates(ids);
+    return { ids, tokens, isCut, states, vectors: states.map((state) => model.vector(state)) };
+  },
+};
+
+async function json(url) {
+  return (await fetched(url)).json();
+}
+
+async function bytes(url) {
+  return new Uint8Array(await (await fetched(url)).arrayBuffer());
+}
+
+async function fetched(url) {
+  let response;
+  try {
+    response = await fetch(url);
+  } catch (error) {
+    throw new Error(`${url} cannot be fetched (${error.message})`);
+  }
+  if (!response.ok) throw new Error(`${url} cannot be fetched: the server says ${response.status}`);
+  return response;
+}
+
+// The weights, from the browser's own store where they have been fetched before.
+async function kept(of, folder) {
+  const url = new URL(of.file, folder);
+  const store = await globalThis.caches?.open("minigte").catch(() => undefined); // not in every place
+  const name = `${url}?sha256=${of.sha256}`;
+  try {
+    const weights = new Uint8Array(await (await store.match(name)).arrayBuffer());
+    await check(weights, of);
+    return weights;
+  } catch {
+    // No store, nothing in it, or not what was put there.
+  }
+  const weights = await download(url, of.bytes);
+  await check(weights, of);
+  await store?.put(name, new Response(weights)).catch(() => undefined); // where there is room
+  return weights;
+}
+
+async function download(url, size) {
+  const weights = new Uint8Array(size);
+  const reader = (await fetched(url)).body.getReader();
+  let loaded = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return weights.subarray(0, Math.min(loaded, size));
+    if (loaded + value.length <= size) weights.set(value, loaded);
+    loaded += value.length;
+    postMessage({ progress: { loaded, total: size } });
+  }
+}
+
+async function check(weights, { bytes: size, sha256 }) {
+  const way = "get the file again";
+  if (weights.length !== size) {
+    throw new Error(`the weights are cut, ${weights.length} of ${size} bytes are there: ${way}`);
+  }
+  if ((await hexOfSha256(weights)) !== sha256) throw new Error(`the weights are damaged: ${way}`);
+}
+
+self.onmessage = async ({ data: { id, method, args } }) => {
+  try {
+    postMessage({ id, result: await methods[method](...args) });
+  } catch (error) {
+    postMessage({ id, error: error.message });
+  }
+};

@@ -1,0 +1,68 @@
+/* Run a part of the page in Node: node run.mjs SITE TASK, with JSON on stdin and on stdout. */
+import fs from "node:fs";
+
+const [site, task] = process.argv.slice(2);
+const load = (name) => import(`${site}/${name}.js`);
+const input = JSON.parse(fs.readFileSync(0, "utf-8"));
+
+const tasks = {
+  async tokenize({ settings, texts }) {
+    const tokenizer = new (await load("word_piece")).WordPiece(settings);
+    return texts.map((text) => tokenizer.tokenize(text));
+  },
+  async words({ settings, texts }) {
+    const tokenizer = new (await load("word_piece")).WordPiece(settings);
+    return texts.map((text) => [...tokenizer.words(text)].join("\n"));
+  },
+  async refuse({ settings, texts }) {
+    const tokenizer = new (await load("word_piece")).WordPiece(settings);
+    return texts.map((text) => {
+      try {
+        return tokenizer.tokenize(text);
+      } catch (error) {
+        return error.message;
+      }
+    });
+  },
+  async sha256({ lengths }) {
+    const { hexOfSha256, sha256 } = await load("sha256");
+    const hex = (hash) => Buffer.from(hash).toString("hex");
+    const bytes = (length) => Uint8Array.from({ length }, (_, i) => (i * 7) % 251);
+    return Promise.all(lengths.map(async (n) => [hex(sha256(bytes(n))), await hexOfSha256(bytes(n))]));
+  },
+  async pool({ hidden, width, mode, normalized }) {
+    const { normalize, pool } = await load("pooling");
+    const vector = pool(Float32Array.from(hidden), 0, hidden.length / width, width, mode);
+    return [...(normalized ? normalize(vector) : vector)];
+  },
+  async without_web_assembly() {
+    const { checkBrowser } = await load("model");
+    delete globalThis.WebAssembly;
+    try {
+      return checkBrowser();
+    } catch (error) {
+      return error.message;
+    }
+  },
+  async passages({ text }) {
+    return (await load("passages")).passages(text);
+  },
+  async embed({ folder, tokens, batched }) {
+    const { Model } = await load("model");
+    const plan = JSON.parse(fs.readFileSync(`${folder}/model.json`, "utf-8"));
+    const read = (name) => new Uint8Array(fs.readFileSync(`${folder}/${name}`));
+    const model = await Model.build(plan, read("kernels.wasm"), read("weights.bin"));
+    const vectors = batched ? model.embed(tokens) : tokens.map((ids) => model.embed([ids])[0]);
+    return vectors.map((vector) => [...vector]);
+  },
+  async layers({ folder, ids }) {
+    const { Model } = await load("model");
+    const plan = JSON.parse(fs.readFileSync(`${folder}/model.json`, "utf-8"));
+    const read = (name) => new Uint8Array(fs.readFileSync(`${folder}/${name}`));
+    const model = await Model.build(plan, read("kernels.wasm"), read("weights.bin"));
+    const states = model.hiddenStates(ids);
+    return { states: states.map((state) => [...state]), last: [...model.hiddenStates(ids).at(-1)] };
+  },
+};
+
+process.stdout.write(JSON.stringify(await tasks[task](input)));

@@ -1,0 +1,354 @@
+"""The page of ``minigte page`` in a real headless Chromium, served from a folder and opened as one file.
+
+`make test-page` installs what these tests need; elsewhere they are skipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pages
+import pytest
+import tiny
+from places import ROOT
+from test_page import TEXTS, baseline, make
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = ROOT / ".venv-page" / "axe.min.js"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+)
+EMBED = """async ([texts, batch]) => {
+  const { Embedder } = await import("./minigte.js");
+  const embedder = await Embedder.load("./");
+  const vectors = [];
+  for (let i = 0; i < texts.length; i += batch) {
+    vectors.push(...(await embedder.embed(texts.slice(i, i + batch))));
+  }
+  embedder.close();
+  return vectors.map((vector) => [...vector]);
+}"""
+
+pytestmark = pytest.mark.usefixtures("web_kernels")
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    module = pytest.importorskip("playwright.sync_api", reason="playwright is not here: make test-page")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with module.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any) -> Iterator[Any]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    yield browser
+    browser.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """serve(folder) gives the address of a server of its files."""
+    servers = []
+
+    def start(folder: Path) -> str:
+        handler = functools.partial(_Quiet, directory=str(folder))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, web_kernels: None) -> Path:
+    """The page of a small model, as a folder and, beside it, as one file."""
+    at = tmp_path_factory.mktemp("pages")
+    model = tiny.write_model(at / "model")
+    make(model, "-o", at / "page")
+    make(model, "-o", at / "page.html")
+    return at / "page"
+
+
+class Opened:
+    """One page, and everything it complained of or asked the network for."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.page = browser.new_page(**options)
+        self.page.set_default_timeout(60_000)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(url)
+
+    def ready(self) -> Opened:
+        self.page.wait_for_selector("body[data-ready]", state="attached")
+        return self
+
+    def until(self, expression: str) -> None:
+        """Wait until this is true in the page; Playwright's own way needs a page that allows eval."""
+        deadline = time.monotonic() + 60
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, expression
+            self.page.wait_for_timeout(50)
+
+    def failed(self) -> str:
+        """What the page says of its failure."""
+        self.page.wait_for_selector("#state.failed")
+        return str(self.page.locator("#state").text_content())
+
+
+@pytest.mark.parametrize("form", ["folder", "file"])
+def test_a_page_asks_for_its_own_files_alone(form: str, browser: Any, folder: Path, serve: Any) -> None:
+    url = serve(folder) if form == "folder" else folder.with_suffix(".html").as_uri()
+    opened = Opened(browser, url).ready()
+    assert opened.complaints == []
+    asked = [request for request in opened.requests if not request.startswith("blob:")]
+    assert all(request.startswith(url) for request in asked)
+    if form == "file":
+        assert asked == [url]
+    opened.page.close()
+
+
+def test_vectors_have_the_bits_of_the_baseline(
+    browser: Any, gte_small: Path, serve: Any, tmp_path: Path
+) -> None:
+    make(gte_small, "-o", tmp_path / "page")
+    wanted = baseline(gte_small, "int8", tmp_path)
+    opened = Opened(browser, serve(tmp_path / "page")).ready()
+    for batch in (1, len(TEXTS)):
+        found = np.array(opened.page.evaluate(EMBED, [TEXTS, batch]), np.float32)
+        assert np.array_equal(found, wanted)
+    cut = [text for text in opened.complaints if "512 tokens and were cut" in text]
+    assert cut == opened.complaints
+    assert len(cut) == 3
+    opened.page.close()
+
+
+def test_similarities_follow_what_is_typed(browser: Any, folder: Path, serve: Any) -> None:
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    assert page.locator("#similarities th[scope=row]").count() == 4
+    page.locator("#texts").fill("the cat\nthe cat\na dog \ud83d 👍\n\n")
+    opened.until("document.querySelectorAll('#similarities th[scope=row]').length === 3")
+    rows = page.eval_on_selector_all(
+        "#similarities tr",
+        "rows => rows.slice(1).map(row => [...row.cells].slice(1).map(c => c.textContent))",
+    )
+    assert rows[0][:2] == rows[1][:2] == ["1.000", "1.000"]
+    assert rows[0][2] == rows[2][0] != "1.000"
+    page.locator("#texts").fill("\n".join(f"text {i}" for i in range(20)))
+    opened.until("document.querySelectorAll('#similarities th[scope=row]').length === 12")
+    page.locator("#texts").fill("word " * 20_000)  # 100 kB, pasted
+    opened.until("document.querySelectorAll('#similarities th[scope=row]').length === 1")
+    page.locator("#texts").fill("")
+    opened.until("document.querySelectorAll('#similarities th[scope=row]').length === 0")
+    assert all("were cut there" in complaint for complaint in opened.complaints)
+    page.close()
+
+
+def test_notes_are_searched(browser: Any, folder: Path, serve: Any, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    (notes / "sub").mkdir(parents=True)
+    (notes / "a.md").write_text("# Pets\n\nthe cat sat on the mat\n\na dog", encoding="utf-8")
+    (notes / "sub" / "b.txt").write_bytes(b"the mat \xff\xfe broken\n")
+    (notes / "picture.png").write_bytes(b"\x89PNG")
+    (notes / ".hidden.md").write_text("no", encoding="utf-8")
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    page.locator("#folder").set_input_files(notes)
+    opened.until("document.getElementById('search-note').textContent.startsWith('3 passages of 2 files')")
+    assert "2 other files left alone" in page.locator("#search-note").text_content()
+    page.locator("#query").fill("the cat sat on the mat")
+    page.wait_for_selector("#hits li")
+    assert page.locator("#hits li").count() == 3
+    assert "notes/" in page.locator("#hits li small").first.text_content()
+    page.locator("#query").fill("")
+    opened.until("!document.querySelector('#hits li')")
+    page.locator("#sample").click()
+    opened.until("document.getElementById('search-note').textContent.includes('of 3 files, read')")
+    page.locator("#files").set_input_files(notes / "picture.png")
+    opened.until("document.getElementById('search-note').textContent.startsWith('Nothing to read')")
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_thousand_notes(browser: Any, folder: Path, serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(
+        "\n\n".join(f"note number {i}" for i in range(1000)), encoding="utf-8"
+    )
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    page.locator("#files").set_input_files(tmp_path / "notes.txt")
+    opened.until("document.getElementById('search-note').textContent.startsWith('1,000 passages of 1 file')")
+    page.locator("#query").fill("note number 777")
+    page.wait_for_selector("#hits li")
+    assert page.locator("#hits li p").first.text_content() == "note number 777"
+    page.close()
+
+
+def test_tokens_are_chosen_with_the_keyboard(browser: Any, folder: Path, serve: Any) -> None:
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    page.locator("#text").fill("the cat")
+    opened.until("document.querySelectorAll('#tokens [role=radio]').length === 5")
+    page.get_by_role("radio", name="whole text").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.firstChild.textContent") == "the"
+    assert page.get_by_role("radio", checked=True).count() == 1
+    assert page.get_by_role("img", name="layer 2: 20 numbers, cosine 1.000 with the last").count() == 1
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1000, 360])
+def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not here: make test-page fetches it with npm")
+    size = {"width": width, "height": 800}
+    opened = Opened(browser, folder.with_suffix(".html").as_uri(), color_scheme=scheme, viewport=size).ready()
+    page = opened.page
+    page.locator("#sample").click()
+    page.locator("#query").fill("bread")
+    page.wait_for_selector("#hits li")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found["violations"]] == []
+    page.close()
+
+
+# --- What may be missing ---------------------------------------------------------------------------------
+
+
+def test_a_folder_that_was_opened_from_a_disk(browser: Any, folder: Path) -> None:
+    opened = Opened(browser, (folder / "index.html").as_uri())
+    message = opened.failed()
+    assert "http.server" in message
+    assert "-o page.html" in message
+    opened.page.close()
+
+
+@pytest.mark.parametrize("size", [0, 1000, -1])
+def test_weights_that_are_cut(size: int, browser: Any, folder: Path, serve: Any, tmp_path: Path) -> None:
+    broken = shutil.copytree(folder, tmp_path / "page")
+    whole = (folder / "weights.bin").read_bytes()
+    (broken / "weights.bin").write_bytes(whole[:size])
+    message = Opened(browser, serve(broken)).failed()
+    assert f"{len(whole[:size])} of {len(whole)} bytes" in message
+
+
+@pytest.mark.parametrize("context", ["secure", "not secure"])
+def test_weights_that_are_damaged(
+    context: str, browser: Any, folder: Path, serve: Any, tmp_path: Path
+) -> None:
+    """A page from a plain http address has no crypto.subtle."""
+    broken = shutil.copytree(folder, tmp_path / "page")
+    whole = bytearray((folder / "weights.bin").read_bytes())
+    whole[len(whole) // 2] ^= 1
+    (broken / "weights.bin").write_bytes(whole)
+    url = serve(broken)
+    if context == "not secure":
+        url = url.replace("127.0.0.1", "0.0.0.0")
+        assert Opened(browser, serve(folder).replace("127.0.0.1", "0.0.0.0")).ready()
+    assert "damaged" in Opened(browser, url).failed()
+
+
+def test_a_file_that_is_missing(browser: Any, folder: Path, serve: Any, tmp_path: Path) -> None:
+    broken = shutil.copytree(folder, tmp_path / "page")
+    (broken / "kernels.wasm").unlink()
+    message = Opened(browser, serve(broken)).failed()
+    assert "kernels.wasm" in message
+    assert "404" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("--no-enable-sse4-1 --no-enable-ssse3 --no-enable-avx", "SIMD"),
+        ("--wasm-max-mem-pages=3", "MB of memory"),
+    ],
+)
+def test_browsers_that_lack_something(flags: str, named: str, playwright: Any, folder: Path) -> None:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, f"--js-flags={flags}"])
+    try:
+        assert named in Opened(browser, folder.with_suffix(".html").as_uri()).failed()
+    finally:
+        browser.close()
+
+
+def test_the_weights_are_kept_by_the_browser(browser: Any, folder: Path, serve: Any) -> None:
+    context = browser.new_context()
+    url = serve(folder)
+    fetched = []
+    for _ in range(2):
+        opened = Opened(context, url).ready()
+        fetched.append(
+            opened.page.evaluate(
+                "caches.open('minigte').then(store => store.keys()).then(keys => keys.map(key => key.url))"
+            )
+        )
+        opened.page.close()
+    [name] = fetched[1]
+    plan = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert fetched[0] == fetched[1]
+    assert name == f"{url}weights.bin?sha256={plan['weights']['sha256']}"
+    (folder / "weights.bin").rename(folder / "elsewhere")
+    try:
+        Opened(context, url).ready()
+    finally:
+        (folder / "elsewhere").rename(folder / "weights.bin")
+    context.close()
+
+
+def test_docs_page(browser: Any, gte_small: Path, serve: Any, tmp_path: Path) -> None:
+    """docs/page.md: a page of one's own that imports the module shows the README's similarity, in int8."""
+    [text] = [text for language, text in pages.blocks(ROOT / "docs" / "page.md") if language == "html"]
+    (tmp_path / "index.html").write_text(f"<!doctype html><body>{text}</body>", encoding="utf-8")
+    make(gte_small, "-o", tmp_path / "gte-small-page")
+    opened = Opened(browser, serve(tmp_path))
+    page = opened.page
+    opened.until("/^0\\.\\d{4}$/.test(document.body.textContent)")
+    assert abs(float(page.locator("body").text_content()) - 0.8669) < 0.005
+    page.close()
+
+
+def test_the_pictures_of_the_docs(
+    browser: Any, gte_small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    import page_screenshots
+
+    images = tmp_path / "docs" / "images"
+    images.mkdir(parents=True)
+    monkeypatch.setattr(page_screenshots, "IMAGES", images)
+    page_screenshots.take(browser, str(gte_small), tmp_path)
+    kept = {path.name for path in (ROOT / "docs" / "images").glob("page-*.png")}
+    assert {path.name for path in images.iterdir()} == kept
