@@ -26,7 +26,7 @@ from minigte.loading.sources import DEFAULT_MODEL
     type=click.Choice(("int8", "float32")),
     default="int8",
     show_default=True,
-    help="Computed in; float32 has weights four times as large.",
+    help="The numbers the model computes in; float32 has weights four times as large.",
 )
 @options.origin
 def page(model: str, output: str | None, dtype: str, revision: str | None, cache_folder: str | None) -> None:
