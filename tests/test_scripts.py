@@ -50,7 +50,7 @@ RUN_BY = {
     "tools/gallery.py": ("Makefile", "docs/bin/python tools/gallery.py"),  # by `make docs`
     "tools/list_messages.py": ("tests/test_messages.py", "listed.tool.messages("),
     "tools/make_golden.py": ("tests/parity/test_scripts.py", 'run("tools/make_golden"'),
-    "tools/make_unicode.py": ("tests/page/test_page.py", 'run("tools/make_unicode"'),
+    "tools/make_unicode.py": ("tests/page/test_web_page.py", 'run("tools/make_unicode"'),
     "tools/mteb_table.py": ("tests/integrations/test_mteb.py", "tool.main("),
     "tools/page_screenshots.py": ("tests/page/test_browser.py", "page_screenshots.take("),
     "tools/quote.py": ("tests/test_docs.py", "quote.quoted("),

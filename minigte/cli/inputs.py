@@ -92,8 +92,9 @@ def _size(path: str) -> int | None:
     """The bytes of a file that is read from its beginning to its end."""
     if path == STREAM or not Path(path).is_file():
         return None
-    with _opened(path) as file:
+    with _opened(path) as file, contextlib.suppress(*READ_ERRORS):  # it comes again where the file is read
         return None if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else Path(path).stat().st_size
+    return None
 
 
 @contextlib.contextmanager

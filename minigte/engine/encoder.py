@@ -79,7 +79,8 @@ def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last
         for n in range(first, last):
             for d in range(x.shape[1]):
                 workspace.normed[n, d] = x[n, d]
-    ready(model, workspace, model.query_key.outliers[0], first, last)
+    if len(model.query_key.outliers) > 0:  # there may be no layers
+        ready(model, workspace, model.query_key.outliers[0], first, last)
 
 
 @step

@@ -655,7 +655,7 @@ def test_every_help_page_has_examples(run, command):
 
 def test_the_list_of_commands_says_each_in_a_whole_sentence(run):
     listed = succeeded(run("--help")).partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    assert len(listed) == 10
+    assert len(listed) == 11
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 

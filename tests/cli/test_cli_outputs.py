@@ -198,7 +198,8 @@ def test_a_short_run_says_nothing(capsys):
 def test_a_long_run_says_where_it_is_and_sums_up(capsys, tmp_path):
     """Also within a chunk, which may take minutes; on the way through an Embedder as a command goes it."""
     embedder = Embedder(tiny.write_model(tmp_path), backend="numpy")
-    records = iter([Record(i, "cat " * (50 if i % 100 == 0 else i % 20)) for i in range(1500)])
+    words = [" ".join(("cat", "dog")[i >> bit & 1] for bit in range(11)) for i in range(1500)]
+    records = iter([Record(i, "cat " * 50 if i % 100 == 0 else text) for i, text in enumerate(words)])
     options = {"progress": None, "start": 1000, "truncation": "ignore"}
     chunks = list(encoded(embedder, records, **options))
     assert [len(chunk) for chunk, _ in chunks] == [1024, 476]

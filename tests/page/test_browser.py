@@ -20,7 +20,7 @@ import pages
 import pytest
 import tiny
 from places import ROOT
-from test_page import TEXTS, baseline, make
+from test_web_page import TEXTS, baseline, make
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = ROOT / ".venv-page" / "axe.min.js"
