@@ -92,8 +92,8 @@ def test_too_little_memory_to_compile(place):
 
 def test_address_space(place):
     done = place(
-        "ulimit -v, 440 MB of addresses",
-        "MINIGTE_CACHE=/dev/null prlimit --as=461373440 minigte embed --model $MODEL --dtype int8 hello",
+        "ulimit -v, 260 MB of addresses",
+        "MINIGTE_CACHE=/dev/null prlimit --as=272629760 minigte embed --model $MODEL --dtype int8 hello",
     )
     assert done.returncode == 1
-    assert "but its limit of address space allows this process 440 MB: allow it more" in done.stderr
+    assert "but its limit of address space allows this process 260 MB: allow it more" in done.stderr
