@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any, BinaryIO
 
 import machine
+from pages import write_between_markers
 
 from minigte.cli.resumable import DIGEST_BYTES, LENGTH_BYTES, MAGIC
 from minigte.embedder import CHUNK_TEXTS
@@ -236,9 +237,7 @@ def report() -> None:
     """Draw the plot and write the page's section from the newest figures."""
     document = json.loads(max(RESULTS.glob("*.json")).read_text())
     plot(document["results"], PICTURE)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{section(document)}\n\n{END}{after}", encoding="utf-8")
+    write_between_markers(PAGE, BEGIN, END, section(document))
 
 
 def arguments() -> argparse.Namespace:

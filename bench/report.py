@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from pages import write_between_markers
+
 Run = dict[str, Any]  # the JSON of one run
 Result = dict[str, Any]  # one peer of it: the fields of run.Result
 Ops = dict[str, float]  # a kernel's name -> its median GFLOP/s, or GB/s
@@ -382,14 +384,6 @@ def plot_latency(run: Run, path: Path) -> None:
     plt.close(figure)
 
 
-def write_between_markers(page: Path, sections: list[str]) -> None:
-    """Replace what stands between a page's two markers."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    parts = [f"{before}{BEGIN}", *(section.strip() for section in sections), f"{END}{after}"]
-    page.write_text("\n\n".join(parts), encoding="utf-8")
-
-
 def main() -> None:
     """Rewrite the plots and the generated parts of bench/README.md and README.md."""
     sections, newest = [], []
@@ -403,8 +397,8 @@ def main() -> None:
         if not newest:
             newest = [summary(run), throughput.replace("(results/", "(bench/results/")]
             sections.append(profile(run))
-    write_between_markers(HERE / "README.md", sections)
-    write_between_markers(HERE.parent / "README.md", newest)
+    write_between_markers(HERE / "README.md", BEGIN, END, *sections)
+    write_between_markers(HERE.parent / "README.md", BEGIN, END, *newest)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import convert
 import machine
 import numpy as np
 import texts
+from pages import write_between_markers
 from peers import PEERS, Files, Peer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -280,10 +281,7 @@ def report() -> None:
     newest = max(RESULTS.glob("*.json"), default=None)
     for page, show in PAGES.items():
         shown = "Not measured yet." if newest is None else show(json.loads(newest.read_text()))
-        before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        if begin:
-            after = rest.partition(END)[2]
-            page.write_text(f"{before}{BEGIN}\n\n{shown}\n\n{END}{after}", encoding="utf-8")
+        write_between_markers(page, BEGIN, END, shown)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pages import write_between_markers
 from serve import servers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -35,11 +36,7 @@ Result = dict[str, Any]
 
 def main() -> None:
     """Write the page."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    if not begin:
-        raise SystemExit(f"{PAGE} has no line {BEGIN}")
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{section()}\n\n{END}{after}", encoding="utf-8")
+    write_between_markers(PAGE, BEGIN, END, section())
 
 
 def section() -> str:
@@ -154,7 +151,7 @@ def overload(result: Result | None) -> list[str]:
     """Many times what the server can do."""
     title = "**Overload**: 900 connections that ask again at once, and a client that checks bit for bit"
     if result is None:
-        return [title, "", "| | |", "|---|---|", f"| all of it | {NONE} |"]
+        return table(title, {"all of it": NONE})
     return table(
         title,
         {
@@ -177,7 +174,7 @@ def soak(result: Result | None) -> list[str]:
     """Clients of all kinds for long."""
     title = "**Soak**: four clients that check bit for bit, beside four that die, hang and send rubbish"
     if result is None:
-        return [title, "", "| | |", "|---|---|", f"| all of it | {NONE} |"]
+        return table(title, {"all of it": NONE})
     return table(
         title,
         {
