@@ -89,8 +89,8 @@ longrun: .venv-longrun/installed  ## stream a million texts and 100,000 document
 
 bench-env: $(BENCH_VENV)/minigte $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
 
-$(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK) pyproject.toml
-	@echo "installing minigte and its peers into $(BENCH_VENV) ..." >&2
+$(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK)
+	@echo "installing minigte's peers into $(BENCH_VENV) ..." >&2
 	@python3.11 -m venv $(BENCH_VENV)
 	@$(BENCH_PYTHON) $(BENCH_PIP) install -r bench/requirements.txt
 	-@$(MAKE) --no-print-directory -f $(BENCH_MK) bench-llama
@@ -98,7 +98,7 @@ $(BENCH_VENV)/installed: bench/requirements.txt $(BENCH_MK) pyproject.toml
 
 # minigte as its users have it: the wheel with the kernels of every level. The compiler is beside it, for the comparison
 # of bits. It is built again when something of the package has changed.
-$(BENCH_VENV)/minigte: $(BENCH_VENV)/installed $(shell find minigte -name '*.py') setup.py
+$(BENCH_VENV)/minigte: $(BENCH_VENV)/installed $(shell find minigte -type f -not -name '*.pyc' -not -name 'kernels-*') pyproject.toml setup.py tools/backend.py
 	@echo "building minigte's wheel ..." >&2
 	@rm -rf $(BENCH_VENV)/dist
 	@umask 022; MINIGTE_PLATFORM=linux-x86_64 $(BENCH_PYTHON) $(BENCH_PIP) wheel --no-deps --wheel-dir $(BENCH_VENV)/dist .
