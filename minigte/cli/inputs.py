@@ -12,6 +12,7 @@ import gzip
 import io
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -47,9 +48,11 @@ HEAD_BYTES, HEAD_LINES = 1 << 16, 20
 class Records:
     """The records of some files, one after the other, and how much of the files has been read for them."""
 
-    def __init__(self, sources: Sequence[_Source], first: BinaryIO, columns: Columns) -> None:
-        """``first`` is the first of the sources, open."""
-        self._sizes = [_size(source.path) for source in sources]
+    def __init__(
+        self, sources: Sequence[_Source], sizes: Sequence[int | None], first: BinaryIO, columns: Columns
+    ) -> None:
+        """``sizes``: those that ``_size`` gives; ``first`` is the first of the sources, open."""
+        self._sizes = sizes
         self._place, self._file = 0, first  # what is being read
         self._records = self._all(sources, columns)
 
@@ -88,12 +91,14 @@ class Records:
                     yield from read_records(file, name, source.file_format, columns, numbers)
 
 
-def _size(path: str) -> int | None:
-    """The bytes of a file that is read from its beginning to its end."""
-    if path == STREAM or not Path(path).is_file():
+def _size(path: str, file: Any) -> int | None:
+    """The bytes of an open file that is read from its beginning to its end; None of any other."""
+    if path == STREAM:
         return None
-    with _opened(path) as file, contextlib.suppress(*READ_ERRORS):  # it comes again where the file is read
-        return None if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else Path(path).stat().st_size
+    status = os.fstat(file.fileno())
+    with contextlib.suppress(*READ_ERRORS):  # an error comes again where the file is read
+        if stat.S_ISREG(status.st_mode) and not file.peek(len(PARQUET_MAGIC)).startswith(PARQUET_MAGIC):
+            return status.st_size
     return None
 
 
@@ -107,9 +112,11 @@ def open_records(paths: Sequence[str], file_format: str | None, columns: Columns
     sources = [source for path in paths for source in _sources(path, file_format)]
     first = _opened(sources[0].path)
     with first:
+        sizes = [_size(sources[0].path, first)]
         for source in sources[1:]:
-            _opened(source.path).close()  # for its error
-        with contextlib.closing(Records(sources, first, columns)) as records:
+            with _opened(source.path) as file:  # for its error, too
+                sizes.append(_size(source.path, file))
+        with contextlib.closing(Records(sources, sizes, first, columns)) as records:
             yield records
 
 
