@@ -33,7 +33,7 @@ from minigte.engine.formats import BYTES
 from minigte.engine.kernels import example
 from minigte.engine.level import AMX, levels_of
 from minigte.engine.library import file_name, kinds, layout, parts
-from minigte.engine.processor import machine, may_use_matrices
+from minigte.engine.processor import machine, usable
 from minigte.runtime.replacing import replacing
 
 
@@ -149,9 +149,7 @@ def build(
 
 def levels_here() -> list[str]:
     """The best level of this very processor."""
-    features = {name for name, has in llvm.get_host_cpu_features().items() if has}
-    if not may_use_matrices():
-        features -= set(AMX)
+    features = usable(frozenset(name for name, has in llvm.get_host_cpu_features().items() if has))
     return [name for name, needed in levels_of(machine()).items() if needed <= features][-1:]
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 from minigte.engine.attention import attention
 from minigte.engine.finishes import LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import entry, step
+from minigte.engine.level import BLOCK_TILES
 from minigte.engine.linear import Rotation
 from minigte.engine.rows import convert
-from minigte.engine.simd import PANEL, address, block_rows, rows_at_once
+from minigte.engine.simd import PANEL, address, rows_at_once
 from minigte.engine.steps import Team, meet, norm, norm_sum, own_rows, product, ready
 from minigte.engine.team import barrier, follow, lead, share
 
@@ -31,7 +32,8 @@ def forward(model, workspace, input_ids, token_type_ids, offsets, out, meeting, 
     if size == 0:
         return
     tokens = len(input_ids)
-    team = Team(meeting, rank, size, size > 1 and tokens <= block_rows(model.query_key.panels))
+    block = BLOCK_TILES * rows_at_once(model.query_key.panels)
+    team = Team(meeting, rank, size, size > 1 and tokens <= block)
     first, last = share(tokens, rank, size, 1)
     embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last)
     barrier(meeting, size)
@@ -124,7 +126,7 @@ def encoder_layer(model, layer, workspace, offsets, team):
     outliers = model.intermediate.outliers[layer]
     norm_sum(model, model.norm_after_attention[layer], workspace, outliers, own_first, own_last)
     meet(team)
-    block = block_rows(model.query_key.panels)
+    block = BLOCK_TILES * at_once
     for start in range(first, last, block):
         feed_forward(model, layer, workspace, start, min(last, start + block), rotation, team)
 
@@ -162,7 +164,7 @@ def self_attention(model, layer, workspace, offsets, team):
 
 @step
 def feed_forward(model, layer, workspace, start, stop, rotation, team):
-    """x = x + act(y W₁ᵀ + b₁) W₂ᵀ + b₂ with y the normed x, for at most block_rows rows; then its norm.
+    """x = x + act(y W₁ᵀ + b₁) W₂ᵀ + b₂ with y the normed x, for at most BLOCK_TILES tiles; then its norm.
 
     (M, D) -> (M, F) -> (M, D)
     """

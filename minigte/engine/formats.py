@@ -22,19 +22,18 @@ class Format:
     read: type[np.generic]  # what the next product reads of it
     attended: type[np.generic]  # query, key, value and the probabilities
     value_dtype: str  # the dtype of the product that makes the values
-    rows: int  # multiplied at a time, and
-    block_rows: int  # of the feed-forward block
+    rows: int  # multiplied at a time
 
 
 def format_of(dtype: str, level: Level) -> Format:
     """The format of ``dtype`` on a processor of this level."""
-    rows, block_rows = level.rows(narrow=dtype != "float32"), level.block_rows(narrow=dtype != "float32")
+    rows = level.rows(narrow=dtype != "float32")
     narrow: Any = np.uint16 if level.bfloat16_dot else np.float32
     if dtype == "int8":
         # The value's product is the one where int8 costs most: rounding its input and weights alone makes
         # almost half of the pass's distance from float32 (1 - cosine 6e-4 on gte-small's short texts, 3.4e-4
         # without), for a twelfth of the arithmetic. So it takes bfloat16.
-        return Format(np.int8, level.int8_group, np.float32, np.uint8, narrow, "bfloat16", rows, block_rows)
+        return Format(np.int8, level.int8_group, np.float32, np.uint8, narrow, "bfloat16", rows)
     if dtype == "bfloat16":
-        return Format(np.uint16, 2, narrow, narrow, narrow, "bfloat16", rows, block_rows)
-    return Format(np.float32, 1, np.float32, np.float32, np.float32, "float32", rows, block_rows)
+        return Format(np.uint16, 2, narrow, narrow, narrow, "bfloat16", rows)
+    return Format(np.float32, 1, np.float32, np.float32, np.float32, "float32", rows)

@@ -14,6 +14,10 @@ from typing import NamedTuple
 # Of a register of AMX: rows, and bytes of each.
 MATRIX_ROWS, MATRIX_BYTES = 16, 64
 
+# Tiles of the feed-forward block whose rows are computed at a time: so many that their F-wide intermediate
+# stays in the processor's second cache. Any number gives the same bits.
+BLOCK_TILES = 8
+
 
 class Level(NamedTuple):
     """One level of a processor family's vector instructions."""
@@ -45,14 +49,6 @@ class Level(NamedTuple):
     def int8_group(self) -> int:
         """How many int8 neighbours along the inner dimension lie side by side in a panel."""
         return 4 if self.int8_dot else 2
-
-    def block_rows(self, *, narrow: bool) -> int:
-        """Rows of the feed-forward block that are computed at a time.
-
-        So many that their F-wide intermediate stays in the processor's second cache; any multiple of
-        ``rows`` gives the same bits.
-        """
-        return 8 * self.rows(narrow=narrow)
 
     @property
     def pad_rows(self) -> int:

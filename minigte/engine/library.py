@@ -24,8 +24,8 @@ import minigte.version
 from minigte.arrays import Float32, Int64
 from minigte.engine import sources
 from minigte.engine.kernels import Begin, Call, Ids
-from minigte.engine.level import AMX, level_of, levels_of
-from minigte.engine.processor import machine, may_use_matrices, x86_64_features
+from minigte.engine.level import level_of, levels_of
+from minigte.engine.processor import machine, usable, x86_64_features
 from minigte.engine.weights import PackedModel
 from minigte.engine.workspace import Workspace
 from minigte.errors import InputError, MissingDependencyError
@@ -138,8 +138,7 @@ class Library:
             self._functions.minigte_cpuid(ctypes.c_uint32(leaf), ctypes.c_uint32(subleaf), registers)
             return tuple(registers)
 
-        features = x86_64_features(cpuid, self._functions.minigte_xcr0)
-        return features if features.isdisjoint(AMX) or may_use_matrices() else features - set(AMX)
+        return usable(x86_64_features(cpuid, self._functions.minigte_xcr0))
 
     def kernels(self, level: str) -> Built:
         """The kernels of one level."""

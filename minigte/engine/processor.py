@@ -88,3 +88,8 @@ def may_use_matrices() -> bool:
         return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST, MATRIX_REGISTERS) == 0)
     except (OSError, AttributeError):
         return False
+
+
+def usable(features: frozenset[str]) -> frozenset[str]:
+    """These features without those of AMX, where the system refuses its registers."""
+    return features if features.isdisjoint(AMX) or may_use_matrices() else features - set(AMX)

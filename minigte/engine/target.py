@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from minigte.engine import jit
-from minigte.engine.level import AMX, level_of
-from minigte.engine.processor import may_use_matrices
+from minigte.engine.level import level_of
+from minigte.engine.processor import usable
 
 TRIPLE, FEATURES = jit.target()
-# Whoever names features may be building for another machine; else what the system refuses is not there.
-if not FEATURES.isdisjoint(AMX) and not may_use_matrices() and "NUMBA_CPU_FEATURES" not in os.environ:
-    FEATURES -= set(AMX)
+_usable = usable(FEATURES)  # asked in any case, since code that uses the registers may run here
+if "NUMBA_CPU_FEATURES" not in os.environ:  # whoever names features may be building for another machine
+    FEATURES = _usable
 LEVEL = level_of(TRIPLE, FEATURES)

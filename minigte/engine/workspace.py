@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from minigte.arrays import Float32, Int64
 from minigte.engine.formats import format_of
-from minigte.engine.level import Level
+from minigte.engine.level import BLOCK_TILES, Level
 from minigte.engine.outliers import MOST
 from minigte.models.spec import Spec
 from minigte.runtime import memory
@@ -21,7 +21,7 @@ class Workspace(NamedTuple):
     """The arrays one pass writes to; an array and its ``_input``, what a product reads of it, may be one.
 
     Those with N rows have ``Level.pad_rows`` more than are used. M is
-    ``Format.block_rows``, R ``Format.rows``, T the longest text.
+    ``BLOCK_TILES`` tiles, R ``Format.rows``, T the longest text.
     """
 
     positions: Int64  # (N,) each token's place in its text
@@ -54,7 +54,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     """A workspace for passes of at most ``tokens`` tokens by teams of at most ``members``, all zeros."""
     form, padded = format_of(dtype, level), level.padded
     stored, read, attended = form.stored, form.read, form.attended
-    rows, block, length = tokens + level.pad_rows, form.block_rows, padded(tokens)
+    rows, block, length = tokens + level.pad_rows, BLOCK_TILES * form.rows, padded(tokens)
     hidden_width, head_width = padded(spec.hidden_size), padded(spec.head_size)
     context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
 

@@ -19,6 +19,7 @@ from random_models import (
     spec,
 )
 
+from minigte.engine.level import BLOCK_TILES
 from minigte.engine.scheduler import UNIT_TOKENS
 from minigte.errors import InputError
 from minigte.loading.config import read_config
@@ -52,7 +53,8 @@ CONFIGS = {
 }
 LENGTHS = [80, 79, 33, 32, 31, 17, 16, 15, 12, 11, 7, 3, 2, 1, 1]
 # On either side of where a block of rows ends, in each dtype.
-BLOCKS = {kernels().level.block_rows(narrow=narrow) + by for narrow in (False, True) for by in (-1, 0, 1)}
+ROWS = {kernels().level.rows(narrow=narrow) for narrow in (False, True)}
+BLOCKS = {BLOCK_TILES * rows + by for rows in ROWS for by in (-1, 0, 1)}
 HIDDEN_STATE = {"float32": 1e-5, "bfloat16": 0.2, "int8": 0.5}  # largest difference, of order 1
 COSINE = {"float32": 1 - 1e-6, "bfloat16": 0.9995, "int8": 0.995}  # smallest, for random weights
 

@@ -3,7 +3,6 @@
 from minigte.engine.simd.atomics import atomic_add, atomic_load, nap, relax, sleep_on, wake_all
 from minigte.engine.simd.llvm import LANES, PANEL, PANEL_BYTES, VECTOR_BYTES
 from minigte.engine.simd.matrices import (
-    block_rows,
     matrices_begin,
     matrices_end,
     matrix_tile,
@@ -48,7 +47,6 @@ __all__ = [
     "address",
     "atomic_add",
     "atomic_load",
-    "block_rows",
     "fma",
     "interleave",
     "lane_maximum",

@@ -41,17 +41,6 @@ def _(like):
     return lambda like: rows
 
 
-def block_rows(like):
-    """How many rows of a feed-forward block are computed at a time, for panels of the type of ``like``."""
-    raise NotImplementedError
-
-
-@overload(block_rows)
-def _(like):
-    rows = LEVEL.block_rows(narrow=like.dtype != types.float32)
-    return lambda like: rows
-
-
 def whole_matrices(like, steps):
     """How many of these steps matrix registers take; those after them are for ``tile``."""
     raise NotImplementedError
