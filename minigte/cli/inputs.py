@@ -52,7 +52,9 @@ class Records:
         self, sources: Sequence[_Source], sizes: Sequence[int | None], first: BinaryIO, columns: Columns
     ) -> None:
         """``sizes``: those that ``_size`` gives; ``first`` is the first of the sources, open."""
-        self._sizes = sizes
+        known = [size for size in sizes if size is not None]
+        # How many bytes there are up to the end of each source; none where one is not known.
+        self._ends = [0, *itertools.accumulate(known)] if len(known) == len(sizes) else [0]
         self._place, self._file = 0, first  # what is being read
         self._records = self._all(sources, columns)
 
@@ -68,14 +70,13 @@ class Records:
 
     def share(self) -> float | None:
         """How much of all the bytes has been read; None where that is not known, as of stdin and Parquet."""
-        sizes = [size for size in self._sizes if size is not None]
-        if len(sizes) < len(self._sizes) or not sum(sizes):
+        if not self._ends[-1]:
             return None
         try:
-            position = self._file.tell()
+            position = self._ends[self._place] + self._file.tell()
         except (OSError, ValueError):  # it has been closed at its end
-            position = sizes[self._place]
-        return (sum(sizes[: self._place]) + position) / sum(sizes)
+            position = self._ends[self._place + 1]
+        return position / self._ends[-1]
 
     def _all(self, sources: Sequence[_Source], columns: Columns) -> Generator[Record, None, None]:
         """Those without ids are numbered through."""
