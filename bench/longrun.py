@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any, BinaryIO
 
 import machine
-from pages import write_between_markers
+from markers import write_between_markers
 
 from minigte.cli.resumable import DIGEST_BYTES, LENGTH_BYTES, MAGIC
 from minigte.embedder import CHUNK_TEXTS

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from pages import write_between_markers
+from markers import write_between_markers
 
 Run = dict[str, Any]  # the JSON of one run
 Result = dict[str, Any]  # one peer of it: the fields of run.Result

@@ -29,7 +29,7 @@ import convert
 import machine
 import numpy as np
 import texts
-from pages import write_between_markers
+from markers import write_between_markers
 from peers import PEERS, Files, Peer
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_every_script_is_run() -> None:
     for script, (file, words) in RUN_BY.items():
         before, _, rest = (ROOT / file).read_text(encoding="utf-8").partition("RUN_BY = {")
         assert words in before + rest.partition("\n}\n")[2], script  # the table itself runs nothing
+
+
+@pytest.mark.files
+def test_no_two_modules_share_a_name() -> None:
+    """Tests import scripts and each other by name alone, so the first of two on the path would be both."""
+    folders = [ROOT / "tests", *(ROOT / "tests").iterdir()]
+    folders += [BENCH, ROOT / "tools", ROOT / "examples", *(ROOT / "examples").iterdir()]
+    modules = [file for folder in folders for file in folder.glob("*.py") if not file.match("test_*")]
+    names = Counter(module.stem for module in modules if module.name != "conftest.py")
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pages import write_between_markers
+from markers import write_between_markers
 from serve import servers
 
 ROOT = Path(__file__).resolve().parent.parent.parent

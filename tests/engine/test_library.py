@@ -64,7 +64,7 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 def bits(**variables: str) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
-    command = [sys.executable, str(HERE / "bits.py")]
+    command = [sys.executable, str(HERE / "digests.py")]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.splitlines()
