@@ -334,7 +334,11 @@ class Models:
         if name is None:
             served: list[Model | Reranker] = [*self.rerankers.values(), *self.all]
             return served[0]
-        return self._reranker(name) or self.find(name)
+        if reranker := self._reranker(name):
+            return reranker
+        if not self.all:
+            raise no_such_model(name, list(self.rerankers))
+        return self.find(name)
 
     def _reranker(self, name: str) -> Reranker | None:
         shorts = {one.rpartition("/")[2]: reranker for one, reranker in self.rerankers.items()}

@@ -69,6 +69,21 @@ def test_predict(server: Running, model: CrossEncoder) -> None:
     assert server.post("/predict", {"inputs": "a cat"}).status_code == 422
 
 
+def test_cross_encoders_are_listed(server: Running, folder: Path) -> None:
+    listed = [card["id"] for card in server.get("/v1/models").json()["data"]]
+    assert {"tiny", "reranker", "labels"} <= {Path(name).name for name in listed}
+    assert server.get("/v1/models/reranker").json()["id"] == "reranker"
+
+
+def test_where_only_cross_encoders_are_served(folder: Path) -> None:
+    with running("--model", str(folder)) as server:
+        assert len(server.get("/v1/models").json()["data"]) == 1
+        assert server.get("/v1/models/nobody").status_code == 404
+        answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "nobody"})
+        assert answer.status_code == 404
+        assert "reranker" in answer.json()["message"]
+
+
 def test_the_other_models(server: Running) -> None:
     answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "tiny"})
     assert answer.headers["x-scored-by"] == "bi-encoder"

@@ -163,13 +163,15 @@ def _card(name: str) -> dict[str, object]:
 
 async def list_models(call: Call) -> bytes:
     """GET /v1/models."""
-    return orjson.dumps({"object": "list", "data": [_card(name) for name in call.service.models.names]})
+    models = call.service.models
+    cards = [_card(name) for name in (*models.names, *models.rerankers)]
+    return orjson.dumps({"object": "list", "data": cards})
 
 
 async def show_model(call: Call) -> bytes:
     """GET /v1/models/NAME."""
     name = call.path_params["model"]
-    call.model = call.service.models.find(name).name
+    call.model = call.service.models.find_reranker(name).name
     return orjson.dumps(_card(name))
 
 
