@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-kernels bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
+.PHONY: bench-browser bench-kernels bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -42,6 +42,15 @@ bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask bes
 	.venv-integrations/bin/python bench/clusters.py $(BENCH_ARGS)
 	.venv-integrations/bin/python bench/stragglers.py
 	@$(PYTHON) tools/quote.py
+
+bench-browser: $(BENCH_VENV)/browser $(BENCH_VENV)/minigte $(MINIGTE_BENCH_ONNX)  ## measure the web page beside transformers.js in Chromium (some minutes)
+	$(BENCH_PYTHON) bench/browser.py $(BENCH_VENV)/node/node_modules $(BENCH_ARGS)
+
+# What Node alone would need of these packages is downloaded too, but not run.
+$(BENCH_VENV)/browser: $(BENCH_VENV)/installed
+	@$(BENCH_PYTHON) $(BENCH_PIP) install 'playwright>=1.50'
+	@mkdir -p $(BENCH_VENV)/node && cd $(BENCH_VENV)/node && npm install --silent --no-audit --no-fund --ignore-scripts @huggingface/transformers@4.3.2 >&2
+	@touch $@
 
 bench-kernels: .venv-test/installed  ## each kernel's part of the peak beside the figures kept, and which fell (2 minutes)
 	@.venv-test/bin/python bench/kernels.py

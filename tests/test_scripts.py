@@ -26,6 +26,7 @@ SHORT_OPS = "import ops; ops.ROUNDS, ops.SECONDS = 1, 1e-4"
 # A script: the file whose test, or target of continuous integration, runs it, and the words that do.
 RUN_BY = {
     "bench/bits.py": ("tests/test_scripts.py", '"bits": "bits.'),
+    "bench/browser.py": ("tests/page/test_bench_browser.py", "browser.measure("),
     "bench/clusters.py": ("tests/integrations/test_clusters.py", 'run("bench/clusters"'),
     "bench/convert.py": ("bench/run.py", "convert.ensure("),  # which is run in short
     "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
