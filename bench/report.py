@@ -186,13 +186,16 @@ def summary(run: Run) -> str:
             if seen is None:
                 break
             digits = ".2f" if workload == "queries" else ",.0f"
-            cells.append(f"**{seen.ours:{digits}}**; {seen.best} {seen.theirs:{digits}}")
+            cells.append(f"**{seen.ours:{digits}}** ({seen.best} {seen.theirs:{digits}})")
         else:
             rows.append(cells)
-    header = ["computed in", "sentences, tokens/s", "documents, tokens/s", "one query, p50 ms"]
+    length = {name: f"{w['tokens'] / w['texts']:.0f} tokens" for name, w in run["workloads"].items()}
+    batched = [f"{name} of {length[name]}, tokens/s" for name in ("sentences", "documents")]
+    header = ["dtype", *batched, "one query, p50 ms"]
     machine = run["machine"]
     where = f"{run['threads']} threads of {machine['cpu']}, {run['started'][:10]}"
-    return f"minigte and the fastest peer of the same precision, {where}:\n\n{table(header, rows)}"
+    title = "Speed of minigte in bold, of the fastest peer of the same precision in brackets."
+    return f"{title} {where}:\n\n{table(header, rows)}"
 
 
 def kernels_table(ops: Ops) -> str:

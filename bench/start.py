@@ -256,7 +256,7 @@ def summary(run: dict[str, Any]) -> str:
     }
     least = [min(column) for column in zip(*figures.values(), strict=True)]
     rows = [
-        "| | installed, MB | first vector, cold page cache, s | again, s | most memory, on documents, MB |",
+        "| | installed, MB | first vector, cold page cache, s | again, s | peak memory on documents, MB |",
         "|---|---:|---:|---:|---:|",
     ]
     for key, values in figures.items():
@@ -265,8 +265,17 @@ def summary(run: dict[str, Any]) -> str:
         )
         cells = [f"**{s}**" if v == low else s for s, v, low in zip(shown, values, least, strict=True)]
         rows.append(f"| {key} | {' | '.join(cells)} |")
+    columns = ("installed size", "first vector from a cold page cache", "first vector again", "peak memory")
+    ahead = [
+        f"{what} ({key})"
+        for i, (what, low) in enumerate(zip(columns, least, strict=True))
+        for key, values in figures.items()
+        if values[i] == low and not key.startswith(OURS)
+    ]
+    rows += ["", f"Where another program is ahead: {', '.join(ahead)}."] if ahead else []
     where = f"{THREADS} threads of {run['machine']['cpu']}, {run['started'][:10]}"
-    return "\n".join([f"What a process costs before it computes, {where}:", "", *rows])
+    title = "What a process costs on disk, until its first vector, and in memory; the least is bold."
+    return "\n".join([f"{title} {where}:", "", *rows])
 
 
 PAGES: dict[Path, Callable[[dict[str, Any]], str]] = {
