@@ -2,7 +2,7 @@
 
     python bench/serve/report.py
 
-What has no result yet says so.
+What has no result yet is named in a line at the end.
 """
 
 from __future__ import annotations
@@ -41,16 +41,22 @@ def main() -> None:
 
 def section() -> str:
     """All parts as Markdown."""
-    parts: dict[str, Callable[[Result | None], list[str]]] = {
-        "query": query,
-        "load": load,
-        "overload": overload,
-        "soak": soak,
+    parts: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
+        "query": ("one request on an idle server", query),
+        "load": ("many connections", load),
+        "overload": ("overload", overload),
+        "soak": ("a long run beside clients that die and hang", soak),
     }
     lines: list[str] = []
-    for name, write in parts.items():
+    missing: list[str] = []
+    for name, (what, write) in parts.items():
         result = newest(name)
-        lines += [*write(result), "", *([where(result), ""] if result else [])]
+        if result is None:
+            missing.append(what)
+        else:
+            lines += [*write(result), "", where(result), ""]
+    if missing:
+        lines.append(f"Not measured yet: {', '.join(missing)}.")
     return "\n".join(lines).rstrip()
 
 
@@ -70,7 +76,7 @@ def where(result: Result) -> str:
     )
 
 
-def query(result: Result | None) -> list[str]:
+def query(result: Result) -> list[str]:
     """What a lone request costs."""
     lines = [
         "**One request on an idle server**, turn about with the library's call in another process:",
@@ -78,19 +84,16 @@ def query(result: Result | None) -> list[str]:
         "| computed in | `encode`, p50 ms | request, p50 ms | more, p50 ms | more, p90 ms |",
         "|---|---:|---:|---:|---:|",
     ]
-    if result is None:
-        return [*lines, f"| float32 | {NONE} | {NONE} | {NONE} | {NONE} |"]
     names = ("library_p50_ms", "served_p50_ms", "difference_p50_ms", "difference_p90_ms")
     return [*lines, f"| {result['dtype']} | {' | '.join(f'{result[name]:.2f}' for name in names)} |"]
 
 
-def load(result: Result | None) -> list[str]:
+def load(result: Result) -> list[str]:
     """Requests a second and latencies of each server."""
-    rows = {(row["server"], row["precision"]): row for row in (result or {}).get("rows", ())}
+    rows = {(row["server"], row["precision"]): row for row in result["rows"]}
     kinds = [(kind.name, kind.precision) for kind in servers.KINDS]
     cells = {
-        (row["server"], row["precision"], row["workload"], row["connections"]): row
-        for row in (result or {}).get("rows", ())
+        (row["server"], row["precision"], row["workload"], row["connections"]): row for row in result["rows"]
     }
     lines = []
     for workload, title in WORKLOADS.items():
@@ -104,8 +107,6 @@ def load(result: Result | None) -> list[str]:
             shown = [cell(cells.get((*kind, workload, n))) for n in CONNECTIONS]
             lines.append(f"| {', '.join(kind)} | {' | '.join(shown)} |")
         lines += [f"| {RATIO} | {' | '.join(ratios(cells, workload))} |", ""]
-    if result is None:
-        return lines[:-1]
     memory = [f"{name} {precision} {row['rss'] / 1e6:,.0f}" for (name, precision), row in rows.items()]
     lines.append(f"Memory at the end, in MB: {', '.join(memory)}.")
     if result["missing"]:
@@ -147,11 +148,9 @@ def ratios(cells: dict[Any, Result], workload: str) -> list[str]:
     return shown
 
 
-def overload(result: Result | None) -> list[str]:
+def overload(result: Result) -> list[str]:
     """Many times what the server can do."""
     title = "**Overload**: 900 connections that ask again at once, and a client that checks bit for bit"
-    if result is None:
-        return table(title, {"all of it": NONE})
     return table(
         title,
         {
@@ -170,11 +169,9 @@ def overload(result: Result | None) -> list[str]:
     )
 
 
-def soak(result: Result | None) -> list[str]:
+def soak(result: Result) -> list[str]:
     """Clients of all kinds for long."""
     title = "**Soak**: four clients that check bit for bit, beside four that die, hang and send rubbish"
-    if result is None:
-        return table(title, {"all of it": NONE})
     return table(
         title,
         {
