@@ -120,8 +120,8 @@ class CrossEncoder:
     ) -> Float32:
         """Score pairs of texts: B pairs give (B,) scores, or (B, labels) where a pair has several.
 
-        ``inputs``: pairs, or one pair, whose score, or (labels,) scores, come without the first axis.
-        ``batch_size``: at most this many pairs, and at most BATCH_TOKENS tokens, in one forward pass.
+        ``inputs``: pairs, or one pair. One pair gives its score, or (labels,) scores, without the first axis.
+        ``batch_size``: at most this many pairs, and at most 2,048 tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
         ``activation_fn``: what is applied to the logits, in place of the model's own.
         ``apply_softmax``: make the scores of a pair's several labels sum to 1.

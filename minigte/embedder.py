@@ -187,7 +187,7 @@ class Embedder:
         The arguments are those of sentence-transformers:
 
         ``prompt_name``, ``prompt``: a text to put before each text, by its name or as it is.
-        ``batch_size``: at most this many texts, and at most BATCH_TOKENS tokens, in one forward pass.
+        ``batch_size``: at most this many texts, and at most 2,048 tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
         ``output_value``: "sentence_embedding", "token_embeddings" for one (T, D) array per text, or None for
         a ``Features`` dict per text with all there is.
@@ -246,7 +246,7 @@ class Embedder:
         start: int = 0,
         **others: Unpack[TorchOptions],
     ) -> Iterator[Any]:
-        """``encode`` in bounded memory: yields (at most CHUNK_TEXTS, D) vectors at a time, in order.
+        """``encode`` in bounded memory: yields the vectors of up to 1,024 texts at a time, (n, D), in order.
 
         ``sentences`` can be a generator of any length, and is read only as fast as vectors are taken.
         ``start`` says how many texts an earlier call has done: errors and the progress bar count from there.
@@ -655,7 +655,7 @@ class Embedder:
         return self.tokenizer if task is None else self._tokenizers.get(task, self.tokenizer)
 
     def prompt_name_of(self, own: Sequence[str], asked: str | None, prompt: str | None) -> str | None:
-        """``asked``; where neither it nor a prompt is, the first of ``own`` that there is a prompt of."""
+        """``asked``, or if neither it nor ``prompt`` is given, the first name of ``own`` in ``prompts``."""
         if asked is not None or prompt is not None:
             return asked
         return next((name for name in own if name in self._prompts), None)

@@ -43,7 +43,7 @@ class InputTooLongError(InputError):
 
 
 class UnsupportedError(MinigteError, AttributeError):
-    """An attribute that sentence-transformers has and minigte does not have, or that cannot be assigned."""
+    """minigte lacks an attribute of sentence-transformers', or cannot do this with this model."""
 
 
 class OutputError(MinigteError):
@@ -59,7 +59,7 @@ class OutOfMemoryError(MinigteError, MemoryError):
 
 
 class OverloadedError(MinigteError):
-    """There is more to compute than can be done in time. Try again after ``retry_after`` seconds."""
+    """Too much is waiting to be computed. Try again after ``retry_after`` seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
         """Keep how many seconds the caller had better wait."""

@@ -635,7 +635,7 @@ def test_what_cannot_be_compared(tiny_embedder, of):
     for texts in ("cat", ["cat", "dog"], [None, "dog"]):
         with pytest.raises(InputError, match="encode texts first"):
             compare(texts, vectors)
-    with pytest.raises(InputError, match=r"not of an array \(1, 2, 20\)"):
+    with pytest.raises(InputError, match=r"not an array of shape \(1, 2, 20\)"):
         compare(vectors[None], vectors)
     if of != "similarity_pairwise":  # which says what shapes it needs
         with pytest.raises(InputError, match="vectors of 20 and of 5 components cannot be compared"):

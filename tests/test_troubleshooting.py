@@ -144,7 +144,7 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "sentences[…] holds": lambda f: loaded(f).encode(["cat", "\ud83d"]),
     "unknown prompt_name": lambda f: loaded(f).encode("cat", prompt_name="title"),
     "precision 'int8'": lambda f: loaded(f).encode("cat", precision="int8"),
-    "similarity is of": lambda f: loaded(f).similarity("cat", "dog"),
+    "similarity takes": lambda f: loaded(f).similarity("cat", "dog"),
     "vectors of": lambda f: loaded(f).similarity([[1.0, 2.0]], [[1.0, 2.0, 3.0]]),
     "backend …": no_kernels,
     "MINIGTE_CPU": no_such_level,

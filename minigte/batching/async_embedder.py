@@ -51,8 +51,8 @@ class AsyncEmbedder:
         waited this long, QueueTimeoutError. None means no limit.
         ``observer``: is told of every unit that is computed; see ``batching.batcher.Observer``.
 
-        Raises UnsupportedError for a model that leaves a prompt's tokens out of pooling: texts of several
-        calls, with different prompts, are pooled together.
+        Raises UnsupportedError for a model that leaves a prompt's tokens out of pooling, because texts of
+        several calls, with different prompts, are pooled together.
         """
         if not embedder.config.include_prompt:
             raise UnsupportedError(

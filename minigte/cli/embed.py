@@ -66,11 +66,13 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
     help="A file of texts, plain or gzipped; a folder, where each .txt or .md file is one text; or a pattern "
     "such as 'notes/*.csv'. - is stdin. Can be given more than once.",
 )
-@options.one_file("--output", "-o", "output_path", help="Where to write; by default -, which is stdout.")
+@options.one_file(
+    "--output", "-o", "output_path", help="Where to write. Without it, or with -, that is stdout."
+)
 @click.option(
     "--output-format",
     type=click.Choice(OUTPUT_FORMATS),
-    help="The form of the output; by default its suffix says, and stdout, devices and pipes get jsonl.",
+    help="The format of the output. By default the suffix decides; stdout, devices and pipes get jsonl.",
 )
 @click.option("--resume", is_flag=True, help="Continue an earlier run to the same file that did not finish.")
 @click.option("--table", default="embeddings", show_default=True, help="The database table to write to.")
@@ -80,7 +82,7 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
 @click.option(
     "--keep",
     metavar="COLUMNS",
-    help="Columns or keys to copy to the output, such as lang,created; all is all of them, text the texts.",
+    help="Columns or keys to copy to the output, such as lang,created. all copies all, text the texts.",
 )
 @click.option(
     "--chunk-tokens",
@@ -144,7 +146,8 @@ def embed(
 ) -> None:
     """Embed TEXTS, files, a folder or stdin, and write one vector per text, with its id.
 
-    If all TEXTS are names of files, minigte asks what you mean. Put -- before them to embed the names.
+    If all TEXTS are names of files, minigte stops, because you may mean what the files hold: see --input.
+    Put -- before them to embed the names.
 
     The output appears under its name once it is complete. Until then the work done so far is kept in
     OUTPUT.unfinished. If the run stops early, even in a power cut, give the same command with --resume:
@@ -152,9 +155,10 @@ def embed(
     vectors are made.
 
     An output that ends in .db, .sqlite, .duckdb or .lancedb, or a URL postgresql://..., is a database. Rows
-    are added to one of its tables as they are made, and the same command with --update embeds what is new
-    or has changed. A file is rewritten by --update as a new run would write it, and only texts that it has
-    no vectors of are embedded. OUTPUT.digests keeps track of them.
+    are added to one of its tables as they are made.
+
+    With --update the same command embeds only what is new or has changed. A file comes out as a new run
+    would write it; OUTPUT.digests keeps track of what it holds.
     """
     import numpy as np
 
@@ -186,7 +190,9 @@ def embed(
     if server and precision in ("int8", "binary"):
         raise click.UsageError(f"pgvector has no type for {precision}: give float32, float16 or ubinary")
     if resume and database:
-        raise click.UsageError("the database already has what is done: use --update to continue")
+        raise click.UsageError(
+            "--resume is for files; a database already has the finished rows: use --update to continue"
+        )
     keeps = output is not None and not database and is_replaceable(output)
     if resume and not keeps:
         raise click.UsageError("--resume needs --output with the name of the file to resume")
@@ -376,7 +382,7 @@ def _keeping(output: Path, resume: bool) -> Iterator[Unfinished]:
             if kept.texts:
                 click.echo(
                     f"minigte: {kept.texts} texts are done, in {kept.path}: "
-                    "the same command with --resume goes on from there",
+                    "the same command with --resume continues from there",
                     err=True,
                 )
             raise

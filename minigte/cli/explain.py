@@ -55,8 +55,9 @@ def explain(
     """Show every number between a text and its vector, or two texts and their similarity.
 
     Writes one HTML page that needs no network, and prints its path. --json and --png, or the suffix of
-    the output, ask for another form. TEXTS that are all names of files are refused, unless they stand behind
-    --.
+    the output, choose another form.
+
+    If all TEXTS are names of files, minigte stops. Put -- before them to explain the names.
     """
     from minigte.cli.outputs import open_output, path_of
 

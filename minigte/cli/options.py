@@ -73,7 +73,7 @@ source = _together(
     click.option(
         "--max-seq-length",
         type=click.IntRange(min=1),
-        help="Cut texts to this many tokens, fewer than the model reads.",
+        help="Cut texts to this many tokens, at most what the model reads.",
     ),
     click.option(
         "--truncate-dim",
@@ -109,13 +109,13 @@ reading = _together(
     click.option(
         "--input-format",
         type=click.Choice(INPUT_FORMATS),
-        help="What the input holds; by default minigte tells by the suffix, or by how the file begins, and "
-        "otherwise reads lines.",
+        help="What the input holds. By default the suffix decides, or how the file begins; otherwise minigte "
+        "reads lines.",
     ),
     click.option("--column", help=f"The column or key with the texts.  [default: {TEXT_COLUMN}]"),
     click.option(
         "--id-column",
-        help=f"The column or key with the ids; by default {ID_COLUMN}, and without one the texts are "
+        help=f"The column or key with the ids. By default it is {ID_COLUMN}; where there is none, texts are "
         "numbered from 0.",
     ),
 )

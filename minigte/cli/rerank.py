@@ -46,7 +46,7 @@ CHUNK_TEXTS = 1024  # read and scored at a time
 @click.option(
     "--max-length",
     type=click.IntRange(min=1),
-    help="Cut pairs to this many tokens, fewer than the model reads.",
+    help="Cut pairs to this many tokens, at most what the model reads.",
 )
 @options.reading
 @options.computing

@@ -88,7 +88,7 @@ PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheu
     type=click.IntRange(min=1),
     default=8 << 20,
     show_default=True,
-    help="Longest request.",
+    help="Largest body of a request.",
 )
 @click.option(
     "--max-texts",
@@ -112,12 +112,16 @@ PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheu
     help="Longest wait; a request that would wait longer gets 429.",
 )
 @click.option(
-    "--max-connections", type=click.IntRange(min=1), default=1024, show_default=True, help="Most at once."
+    "--max-connections",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    help="Most connections at a time.",
 )
 @click.option(
     "--cl100k-base",
     type=click.Path(dir_okay=False),
-    help="OpenAI's cl100k_base.tiktoken, for requests with token ids to its models' names.",
+    help="OpenAI's cl100k_base.tiktoken, so that requests to OpenAI's models by name may send token ids.",
 )
 @click.option(
     "--log-format",

@@ -25,7 +25,8 @@ def similarity(
 ) -> None:
     """Print a table of how similar TEXTS are to each other.
 
-    If all TEXTS are names of files, minigte asks what you mean. Put -- before them to compare the names.
+    If all TEXTS are names of files, minigte stops, because you may mean what the files hold. Put -- before
+    them to compare the names.
     """
     options.refuse_two_prompts(prompt, prompt_name)
     embedder = options.load(**model_options)

@@ -14,7 +14,12 @@ from minigte.vectors.similarity import SIMILARITY_FUNCTIONS
 
 @dataclass(frozen=True, repr=False)
 class SimilarityTrace:
-    """The similarity of two texts, cut into what each pair of their tokens gives to it."""
+    """The similarity of two texts, cut into what each pair of their tokens gives to it.
+
+    ``a`` and ``b`` are the traces of the two texts, and ``score`` is the similarity of their vectors.
+    ``pairs`` (Ta, Tb) has the part of every pair of tokens; they add up to the score. ``by_layer`` (L + 1,)
+    has the score if the model ended after the embeddings, after the first layer, and so on.
+    """
 
     a: Trace
     b: Trace

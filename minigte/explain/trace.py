@@ -36,7 +36,7 @@ class Text:
 
 
 class Trace(Stages):
-    """Every intermediate of one text's forward pass, by the name of the module that makes it.
+    """Every array of one text's forward pass, by the name of the module that makes it.
 
     The names are those of the modules of transformers' model. The file of its architecture in
     ``reference/`` lists them, with names for what no module makes. In every architecture the attention

@@ -25,7 +25,7 @@ def encode_column(
 ) -> Matrix:
     """One vector a row, (B, D), with zeros where ``is_null`` (B,) and ``nulls`` is "keep".
 
-    Raises InputError, which names the row, for what is no text; for a null unless ``nulls`` is "keep".
+    Raises InputError, which names the row, for anything but a text, and for null unless ``nulls`` is "keep".
     """
     if nulls not in ("error", "keep"):
         raise InputError(f"nulls must be 'error' or 'keep', not {nulls!r}")

@@ -264,7 +264,7 @@ def read_encoder(path: Path, config_json: dict[str, Any], architecture: Architec
     for field in dataclasses.fields(architecture.config):
         if field.name not in stated:
             if field.default is dataclasses.MISSING:
-                raise ConfigError(f"{path} has no {field.name}")
+                raise ConfigError(f"{path} has no {field.name}: download it again")
             continue
         value = stated[field.name]
         if field.type == "int" and (type(value) is not int or value < 1):

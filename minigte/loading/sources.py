@@ -80,7 +80,9 @@ def find_model(
     """
     name = os.fspath(model_name_or_path)
     if not name:
-        raise ModelNotFoundError("the model's name is empty")
+        raise ModelNotFoundError(
+            f"the model's name is empty: give a folder, or a Hub name such as {DEFAULT_MODEL}"
+        )
     folder = Path(os.path.expanduser(name))  # noqa: PTH111 - a user who has no home stays as spelled
     if folder.is_dir():
         return Source(name, folder.resolve(), "folder")  # also after another working directory is set
@@ -121,7 +123,8 @@ def find_again(source: Source) -> Source:
         return source
     if source.origin == "folder":
         raise ModelNotFoundError(
-            f"the model folder {str(source.folder)!r} of an Embedder that was copied is not here"
+            f"the model folder {str(source.folder)!r} of a copied Embedder is not here: "
+            "copy it to this place too"
         )
     from minigte.loading.known_models import find_known
 
@@ -310,7 +313,10 @@ def _verify(folder: Path, known: KnownModel, memory: Path | None) -> None:
     for name, sha256 in known.files.items():
         path = folder / name
         if not path.exists():
-            raise DownloadError(f"the Hub has no {name} of {known.name} at {known.revision}: set HF_ENDPOINT")
+            raise DownloadError(
+                f"the Hub has no {name} of {known.name} at {known.revision}: "
+                "set HF_ENDPOINT to a complete mirror, or unset it"
+            )
         try:
             check_sha256(path.resolve(), sha256, f"{known.name}: {name}", memory)
         except DownloadError:

@@ -36,7 +36,7 @@ def read_tokenizer_config(folder: Path, tokenizer_class: str, *, chat_template: 
     """
     for name in PROCESSOR_FILES:
         if (folder / name).exists():
-            raise ConfigError(f"{folder / name}: minigte reads only texts and needs no processor: delete it")
+            raise ConfigError(f"{folder / name}: minigte reads only texts, and so no processor: delete it")
     path = folder / "tokenizer_config.json"
     settings = read_object(path, ConfigError)
     named = _take_named(settings)

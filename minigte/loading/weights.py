@@ -149,7 +149,9 @@ def _find_readable(folder: Path) -> Path:
     """The weight file of the encoder in ``folder``, of a kind that is read. Raises CheckpointError."""
     path = find_weights(folder)
     if path is None:
-        raise CheckpointError(f"no weights ({SAFETENSORS}, {STATE_DICT} or {ONNX[0]}) in {folder}")
+        raise CheckpointError(
+            f"no weights ({SAFETENSORS}, {STATE_DICT} or {ONNX[0]}) in {folder}: download them"
+        )
     check_file(path, CheckpointError)
     return path
 
@@ -211,7 +213,7 @@ def _find_tensors(
             spare.remove(name)
             del tensors[name]
         if name in tensors or name in unknown:
-            raise CheckpointError(f"{path} has two tensors {name}")
+            raise CheckpointError(f"{path} has two tensors {name}: download it again")
         if name not in expected:
             if name.startswith(architecture.unused) or _layer(name, architecture) >= num_hidden_layers:
                 continue
@@ -232,8 +234,8 @@ def _find_tensors(
     if unknown:
         name, shape = next(iter(unknown.items()))
         raise CheckpointError(
-            f"{path} has {len(unknown)} tensors in the encoder that the model of this config.json does not, "
-            f"the first {name} of shape {shape}"
+            f"{path} has {len(unknown)} tensors of the encoder that config.json does not account for, "
+            f"the first {name} of shape {shape}: take both files of one model"
         )
     return tensors
 

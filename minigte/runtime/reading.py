@@ -24,7 +24,9 @@ def check_file(path: Path, error_class: type[MinigteError], *, limit: int | None
         if not path.is_file():
             raise error_class(f"{path} is not a regular file")
         if limit is not None and path.stat().st_size > limit:
-            raise error_class(f"{path} is larger than {limit >> 20} MB: no file of this kind is")
+            raise error_class(
+                f"{path} is larger than {limit >> 20} MB, as no file of this kind is: download it again"
+            )
         with path.open("rb") as file:
             start = file.read(len(LFS_POINTER))
     except OSError as error:  # also where its name is too long

@@ -217,6 +217,9 @@ def _allow_connections(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 256
     if hard != resource.RLIM_INFINITY and wanted > hard:
-        raise InputError(f"--max-connections {count} needs {wanted} open files, and the system allows {hard}")
+        raise InputError(
+            f"--max-connections {count} needs {wanted} open files, and the system allows {hard}: "
+            "choose fewer, or raise the limit (ulimit -n)"
+        )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

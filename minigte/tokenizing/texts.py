@@ -24,7 +24,7 @@ def check_unicode(text: str, where: str, error_class: type[MinigteError] = Input
 def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
     """Cut an iterable into lists of at most ``size``.
 
-    Raises InputError at the call for what is no iterable of texts.
+    Raises InputError, at the call, for anything but an iterable of texts.
     """
     if isinstance(sentences, str):  # an iterable of str too, its letters
         raise InputError("sentences must be an iterable of str, not one str: put it in a list")

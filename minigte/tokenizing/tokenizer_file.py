@@ -83,10 +83,8 @@ def read_tokenizer(folder: Path, config: TokenizerConfig) -> TokenizerFile:
     )
     if padding_side == "left" and not config.any_padding_side:
         raise TokenizerError(
-            f"{path}: padding_side left would count the places of a text's tokens from its padding on, so "
-            f"that "
-            "its vector depended on the longest text of its batch: set padding_side right in "
-            "tokenizer_config.json"
+            f"{path}: with padding_side left a text's vector would depend on the longest text of its batch: "
+            "set padding_side right in tokenizer_config.json"
         )
     return TokenizerFile(path, tokenizer, truncation_side)
 
@@ -185,7 +183,7 @@ def _pieces(
     _check_model(path, stored, config, models.Unigram)
     if [token.id for token in stored.model.tokenize("\U0010ffff")] != [unknown]:
         raise TokenizerError(
-            f"{path}: the token of what is unknown must have the id {unknown} in {config.tokenizer_class}"
+            f"{path}: the unknown token must have the id {unknown} in {config.tokenizer_class}"
         )
     tokenizer = tokenizers.Tokenizer(stored.model)
     state = None if stored.normalizer is None else json.loads(stored.normalizer.__getstate__())

@@ -74,7 +74,7 @@ class Dense:
         if self.config.activation_function != "Identity" or self.config.bias:
             has = "a bias" if self.config.bias else f"the activation {self.config.activation_function}"
             raise UnsupportedError(
-                f"what {self.config.path} of this model makes is not a sum over tokens, as it has {has}: "
+                f"{self.config.path} of this model has {has}, so its result is not a sum over tokens: "
                 "look at the stages by their names"
             )
         return parts @ self.weight.T.astype(np.float64)

@@ -68,15 +68,15 @@ def quantize_embeddings(
 ) -> Any:
     """Store vectors in fewer bits: (..., D) float -> (..., D), or (..., D / 8) for the binary ones.
 
-    "int8", "uint8": each component's range, ``ranges`` (2, D) of minima and maxima, is cut into 255 equal
-    steps; without ``ranges`` they are those of ``calibration_embeddings``, or else of ``embeddings``
-    themselves, so that the same text in another list has another code.
+    "int8", "uint8": each component's range is cut into 255 equal steps. ``ranges`` (2, D) has the minima and
+    maxima; without it they are taken from ``calibration_embeddings``, or else from ``embeddings``
+    themselves, and then the same text has another code in another list.
     "binary", "ubinary": one bit a component, set where it is positive, eight to a byte; "binary" is the
     same byte minus 128.
 
     A list of matrices, such as token embeddings, gives a list; all of them share one range a component.
 
-    Raises InputError for an unknown precision, for what is no float vectors, and where ranges would have to
+    Raises InputError for an unknown precision, for anything but float vectors, and where ranges would have to
     come from a single vector, do not fit, or overflow float32.
     Source: sentence-transformers, "Embedding Quantization".
     """
@@ -161,7 +161,7 @@ def _ranges(
         span = chosen[1] - chosen[0]
     if not (np.isfinite(span) & (span >= 0)).all():
         raise InputError(
-            "ranges must be finite, minima in row 0 and maxima in row 1, no further apart than float32"
+            "ranges must be finite, minima in row 0 and maxima in row 1; their difference must fit float32"
         )
     return chosen
 

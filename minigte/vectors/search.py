@@ -39,12 +39,14 @@ def semantic_search(
     """For each query the ``top_k`` most similar rows of the corpus, best first, equal ones by position.
 
     ``query_embeddings`` is (Q, D), or (D,) for one. ``corpus_embeddings`` is (C, D), which may be a memory
-    map, or an iterable of such arrays or of single vectors, so that a corpus of any size passes through in
-    bounded memory: the scores of ``query_chunk_size`` queries with ``corpus_chunk_size`` rows, and (Q, top_k)
-    results, are held at a time. ``score_function`` is one of your own in place of the one that is named: it
-    gets (q, D) and (c, D) and gives (q, c), larger for more alike, as ``minigte.dot_score`` does.
+    map, or an iterable of such arrays or of single vectors.
 
-    Raises InputError for what is no vectors, for vectors of two lengths, and where a score is not a number.
+    Memory is bounded, so the corpus can have any size: only the scores of ``query_chunk_size`` queries with
+    ``corpus_chunk_size`` rows, and (Q, top_k) results, are held at a time. ``score_function`` replaces the
+    named similarity by one of your own: it takes (q, D) and (c, D) and returns (q, c), larger for more
+    alike, as ``minigte.dot_score`` does.
+
+    Raises InputError for anything but vectors, for vectors of two lengths, and where a score is not a number.
     """
     top_k = whole_number("top_k", top_k, 1)
     query_chunk_size = whole_number("query_chunk_size", query_chunk_size, 1)

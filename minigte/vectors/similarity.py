@@ -122,9 +122,9 @@ def similarity_name(name: object) -> str:
 
 
 def as_rows(embeddings: npt.ArrayLike) -> Float64:
-    """Vectors as a matrix in float64: (B, D) or (D,) -> (B, D). Raises InputError for what is no vectors."""
+    """Vectors as a matrix in float64: (B, D) or (D,) -> (B, D). Raises InputError for anything else."""
     if isinstance(embeddings, np.ma.MaskedArray):
-        raise InputError("these vectors are a masked array, and no vector has gaps: fill them first")
+        raise InputError("these vectors are a masked array, which may have gaps: fill them first")
     try:
         array = np.asarray(embeddings)
     except (TypeError, ValueError):
@@ -133,9 +133,9 @@ def as_rows(embeddings: npt.ArrayLike) -> Float64:
         array = array.astype(np.float64)
     if array.dtype.kind not in "fiub":
         kind = type(embeddings).__name__
-        raise InputError(f"similarity is of vectors, not of texts or objects ({kind}): encode texts first")
+        raise InputError(f"similarity takes vectors, not texts or objects ({kind}): encode texts first")
     if array.ndim not in (1, 2):
-        raise InputError(f"similarity is of (B, D) vectors, not of an array {array.shape}")
+        raise InputError(f"similarity takes (B, D) vectors, not an array of shape {array.shape}")
     rows = array.astype(np.float64, copy=False)
     if rows.ndim == 1:
         return rows[None] if len(rows) else rows.reshape(0, 0)
