@@ -342,30 +342,31 @@ Median and spread over the rounds.
 {failures(run)}"""
 
 
-def plot_throughput(run: Run, path: Path) -> None:
-    """Tokens per second by text length, one panel a precision."""
+def plot_throughput(run: Run, path: Path, style: str = "default") -> None:
+    """Tokens per second by text length, one panel a precision; ``style`` is one of matplotlib's."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(15, 5), sharey=True, layout="constrained")
-    for precision, panel in zip(PRECISIONS, panels, strict=True):
-        for result in measured(run):
-            if result["precision"] == precision and result["sweep"]:
-                lengths = [int(length) for length in result["sweep"]]
-                values = [median(rounds) for rounds in result["sweep"].values()]
-                width = 3 if result["name"] == OURS else 1.5
-                colour = COLOURS[result["name"]]
-                panel.plot(lengths, values, "o-", ms=4, lw=width, color=colour, label=result["name"])
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(ticks := [8, 16, 32, 64, 128, 256, 512], [str(t) for t in ticks])
-        panel.set_title(precision)
-        panel.set_xlabel("tokens a text")
-        panel.grid(alpha=0.3)
-        if panel.has_data():
-            panel.legend(fontsize=8)
-    panels[0].set_ylabel(f"tokens/s, {run['threads']} threads")
-    panels[0].set_ylim(bottom=0)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    with plt.style.context(style):
+        figure, panels = plt.subplots(1, 3, figsize=(15, 5.4), sharey=True, layout="constrained")
+        lines = {}  # by name, for one legend of all panels
+        for precision, panel in zip(PRECISIONS, panels, strict=True):
+            for result in measured(run):
+                if result["precision"] == precision and result["sweep"]:
+                    lengths = [int(length) for length in result["sweep"]]
+                    values = [median(rounds) for rounds in result["sweep"].values()]
+                    width = 3 if result["name"] == OURS else 1.5
+                    colour = COLOURS[result["name"]]
+                    [lines[result["name"]]] = panel.plot(lengths, values, "o-", ms=4, lw=width, color=colour)
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(ticks := [8, 16, 32, 64, 128, 256, 512], [str(t) for t in ticks])
+            panel.set_title(precision)
+            panel.set_xlabel("tokens a text")
+            panel.grid(alpha=0.3)
+        panels[0].set_ylabel(f"tokens/s, {run['threads']} threads")
+        panels[0].set_ylim(bottom=0)
+        figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=len(lines))
+        figure.savefig(path, dpi=110)
+        plt.close(figure)
 
 
 def plot_latency(run: Run, path: Path) -> None:
@@ -387,18 +388,27 @@ def plot_latency(run: Run, path: Path) -> None:
     plt.close(figure)
 
 
+def chart(name: str) -> str:
+    """The throughput as README.md shows it, in the colours of whoever reads."""
+    return f"""<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="{name}-dark.png">
+  <img alt="Tokens per second by text length, beside other programs" src="{name}.png">
+</picture>"""
+
+
 def main() -> None:
     """Rewrite the plots and the generated parts of bench/README.md and README.md."""
     sections, newest = [], []
     for path in sorted((HERE / "results").glob("*.json"), reverse=True):
         run = json.loads(path.read_text())
         plot_throughput(run, path.with_name(f"{path.stem}-throughput.png"))
+        plot_throughput(run, path.with_name(f"{path.stem}-throughput-dark.png"), "dark_background")
         plot_latency(run, path.with_name(f"{path.stem}-latency.png"))
         throughput = f"![Throughput by text length](results/{path.stem}-throughput.png)"
         latency = f"![Latency of one query](results/{path.stem}-latency.png)"
         sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{throughput}\n\n{latency}\n")
         if not newest:
-            newest = [summary(run), throughput.replace("(results/", "(bench/results/")]
+            newest = [summary(run), chart(f"bench/results/{path.stem}-throughput")]
             sections.append(profile(run))
     write_between_markers(HERE / "README.md", BEGIN, END, *sections)
     write_between_markers(HERE.parent / "README.md", BEGIN, END, *newest)
