@@ -46,7 +46,7 @@ def test_a_mirror_then_no_network(place, mirror):
 def test_a_cut_connection(place, mirror):
     mirror.cut_once = {WEIGHTS}
     done = place(
-        "a mirror whose connection is cut in the middle of the weights: the download goes on from there",
+        "a mirror whose connection is cut in the middle of the weights: the download continues from there",
         "HF_ENDPOINT=$MIRROR minigte download someone/gte-small > $TMP/folder && "
         "python tests/restricted/first_vector.py someone/gte-small",
         MIRROR=mirror.url,

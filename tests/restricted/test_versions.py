@@ -51,7 +51,7 @@ def uv():
 def test_python(place, wheel, uv, version):
     environment(f"python{version}", version, str(wheel))
     done = place(
-        f"Python {version}, the newest of everything that it can have",
+        f"Python {version} with the newest packages that it can have",
         f".venv-restricted/places/python{version}/bin/python tests/restricted/first_vector.py $MODEL",
     )
     assert done.stdout.startswith(f"0.8669 (built float32, Python {version}."), done.stderr
