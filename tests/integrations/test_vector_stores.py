@@ -75,10 +75,20 @@ def with_usearch(queries: Vectors, rows: Vectors, top_k: int) -> Places:
     return [[match.key for match in index.search(query, top_k)] for query in queries]
 
 
+def as_arrow(rows: Vectors) -> Any:
+    """A table of numbers and vectors."""
+    import pyarrow as pa
+
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+    return pa.table({"n": list(range(len(rows))), "vector": vectors})
+
+
 def with_lancedb(queries: Vectors, rows: Vectors, top_k: int, folder: str = "memory://") -> Places:
     lancedb = pytest.importorskip("lancedb", reason="lancedb is missing: make test-integrations")
-    data = [{"n": n, "vector": row} for n, row in enumerate(rows)]
-    table = lancedb.connect(folder).create_table("rows", data, mode="overwrite")
+    table = lancedb.connect(folder).create_table("rows", as_arrow(rows), mode="overwrite")
+    if rows.dtype == np.uint8:
+        search = (table.search(query).distance_type("hamming").limit(top_k) for query in queries)
+        return [[row["n"] for row in one.to_list()] for one in search]
     table.create_index(metric="cosine", num_partitions=8, num_sub_vectors=48)
     search = (table.search(query).distance_type("cosine").nprobes(8).refine_factor(5) for query in queries)
     return [[row["n"] for row in one.limit(top_k).to_list()] for one in search]
@@ -122,16 +132,22 @@ def with_sqlite_vec(queries: Vectors, rows: Vectors, top_k: int) -> Places:
 
 def with_duckdb(queries: Vectors, rows: Vectors, top_k: int) -> Places:
     duckdb = pytest.importorskip("duckdb", reason="duckdb is missing: make test-integrations")
-    import pyarrow as pa
-
-    values = pa.array(rows.ravel())
-    column = pa.FixedSizeListArray.from_arrays(values, rows.shape[1])
-    table = pa.table({"n": list(range(len(rows))), "v": column})
     connection = duckdb.connect()
-    connection.register("given", table)
-    connection.execute("CREATE TABLE t AS SELECT * FROM given")
-    sql = f"SELECT n FROM t ORDER BY array_cosine_similarity(v, ?::FLOAT[{rows.shape[1]}]) DESC LIMIT {top_k}"
-    return [[n for (n,) in connection.execute(sql, [query.tolist()]).fetchall()] for query in queries]
+    if rows.dtype == np.uint8:
+        rows, queries = [
+            ["".join(map(str, row)) for row in np.unpackbits(x, axis=1)] for x in (rows, queries)
+        ]
+        connection.execute("CREATE TABLE t (n INT, v BIT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", list(enumerate(rows)))
+        order = "bit_count(xor(v, ?::BIT))"
+    else:
+        queries = queries.tolist()
+        connection.register("given", as_arrow(rows))
+        connection.execute("CREATE TABLE t AS SELECT n, vector AS v FROM given")
+        array = f"FLOAT[{rows.shape[1]}]"
+        order = f"-array_cosine_similarity(v::{array}, ?::{array})"
+    sql = f"SELECT n FROM t ORDER BY {order} LIMIT {top_k}"
+    return [[n for (n,) in connection.execute(sql, [query]).fetchall()] for query in queries]
 
 
 def with_pgvector(queries: Vectors, rows: Vectors, top_k: int) -> Places:
@@ -189,11 +205,14 @@ STORES: list[tuple[Callable[..., Places], Callable[[Vectors], Vectors], float]] 
     (with_usearch, scale_to_int8, 0.95),
     (with_usearch, ubinary, 0.9),
     (with_lancedb, as_float32, 0.9),
+    (with_lancedb, ubinary, 0.9),
     (with_qdrant, as_float32, 0.99),
     (with_sqlite_vec, as_float32, 0.99),
     (with_sqlite_vec, scale_to_int8, 0.95),
     (with_sqlite_vec, ubinary, 0.9),
     (with_duckdb, as_float32, 0.99),
+    (with_duckdb, scale_to_int8, 0.95),
+    (with_duckdb, ubinary, 0.9),
     (with_pgvector, as_float32, 0.95),
     (with_pgvector, ubinary, 0.9),
 ]
