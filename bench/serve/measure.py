@@ -1,6 +1,6 @@
 """How ``minigte serve`` does under load, beside other servers; each part writes JSON that report.py reads.
 
-    load      requests a second and latencies at 1, 8, 64 and 256 connections, for every server that is here
+    load      requests a second and latencies at 1 to 256 connections, for every server that is here
     query     what one request on an idle server costs more than the library's own call
     overload  ten times what it can do: memory, refusals, right answers, and the second after
     soak      clients that die, hang and send rubbish, for an hour
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import collections
+import contextlib
 import http.client
 import json
 import os
@@ -25,7 +26,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import convert
 import machine
 import texts as corpus
 from serve import servers
@@ -41,7 +44,8 @@ from minigte import Embedder
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "serve"
-CONNECTIONS = (1, 8, 64, 256)
+# With 256 a document would wait for longer than is measured.
+CONNECTIONS = {"short": (1, 8, 64, 256), "documents": (1, 8, 64), "mix": (1, 8, 64, 256)}
 SHORT, LONG = 9, 1  # of ten requests in the mix
 
 
@@ -56,9 +60,10 @@ def main() -> None:
         "--data", type=Path, help="a folder with STSBenchmark and NFCorpus; else made-up texts"
     )
     parser.add_argument("--onnx", type=Path, help="gte-small's ONNX export, for fastembed")
-    parser.add_argument("--gguf", type=Path, help="gte-small in llama.cpp's format")
+    parser.add_argument("--cache", type=Path, help="where bench.mk unpacked llama-cpp-python, for llama.cpp")
     parser.add_argument("--seconds", type=float, help="of each measurement, or of the whole part")
     parser.add_argument("--only", default="", help="servers whose name has this in it")
+    parser.add_argument("--workloads", nargs="+", choices=tuple(CONNECTIONS), default=list(CONNECTIONS))
     parser.add_argument("--dtype", default="float32", help="of minigte, but for load")
     parser.add_argument("--output", type=Path, help="the JSON file; by default in bench/results/serve")
     options = parser.parse_args()
@@ -107,17 +112,33 @@ def mixed(short: list[str], long: list[str]) -> list[str]:
     return mix
 
 
-def files_of(options: argparse.Namespace) -> dict[str, str]:
-    """What the servers' commands name."""
-    model = Path(tempfile.mkdtemp()) / "gte-small"
+def linked(options: argparse.Namespace, work: Path) -> dict[str, str]:
+    """The model's folder, under the name that the requests have."""
+    model = work / "gte-small"
     model.symlink_to(options.model.resolve(), target_is_directory=True)
-    onnx = model.with_name("onnx")
-    if options.onnx:  # laid out as fastembed wants it
-        (onnx / "onnx").mkdir(parents=True)
-        (onnx / "onnx" / "model.onnx").symlink_to(options.onnx.resolve())
-        for file in options.model.resolve().glob("*.json"):
-            (onnx / file.name).symlink_to(file)
-    return {"model": str(model), "onnx": str(onnx) if options.onnx else "", "gguf": str(options.gguf or "")}
+    return {"model": str(model)}
+
+
+def converted(options: argparse.Namespace, work: Path) -> tuple[dict[str, str], list[str]]:
+    """The files that the peers' commands name, each made by its own converter; and which cannot be had."""
+    files, missing = linked(options, work), []
+    source = convert.Sources(str(options.model), str(options.onnx), "", str(options.cache))
+    for name, kind, option, file in (
+        ("onnx", "fastembed", "onnx", ""),
+        ("gguf", "gguf_float32", "cache", "model.gguf"),
+    ):
+        if getattr(options, option) is None:
+            missing.append(f"{kind}: no --{option} was given")
+            continue
+        target = work / kind
+        target.mkdir()
+        command = [servers.python(".venv-bench"), convert.__file__, kind, str(target)]
+        done = subprocess.run([*command, json.dumps(asdict(source))], capture_output=True, text=True)
+        if done.returncode:
+            missing.append(f"{kind}: {done.stderr.strip().splitlines()[-1]}")
+        else:
+            files[name] = str(target / file)
+    return files, missing
 
 
 def load(options: argparse.Namespace) -> dict[str, Any]:
@@ -126,31 +147,47 @@ def load(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("load needs wrk: apt-get install wrk")
     seconds = options.seconds or 10
     short, long = read_texts(options)
-    workloads = {"short": bodies(short), "documents": bodies(long), "mix": bodies(mixed(short, long))}
-    rows, missing = [], []
-    files = files_of(options)
-    for kind in servers.KINDS:
-        if options.only not in kind.name:
-            continue
-        if kind.needs and not Path(kind.needs).exists():
-            missing.append(f"{kind.name}: {kind.needs} is not here")
-            continue
-        if any(not files[name] for name in ("onnx", "gguf") if f"{{{name}}}" in kind.command):
-            missing.append(f"{kind.name}: no file was given")
-            continue
-        try:
-            with servers.started(kind, files) as server:
-                for name, requests in workloads.items():
-                    for connections in CONNECTIONS:
-                        wrk(server, requests, connections, min(2.0, seconds))  # warm
-                        measured = wrk(server, requests, connections, seconds)
-                        row = {"server": kind.name, "precision": kind.precision, "workload": name}
+    requests = {"short": bodies(short), "documents": bodies(long), "mix": bodies(mixed(short, long))}
+    measurements = [(workload, number) for workload in options.workloads for number in CONNECTIONS[workload]]
+    rows: list[dict[str, Any]] = []
+    cosines: dict[str, float] = {}
+    known = [*short[:4], *long[:4]]
+    right = Embedder(options.model).encode(known)
+    with tempfile.TemporaryDirectory() as work:
+        files, missing = converted(options, Path(work))
+        for kind in servers.KINDS:
+            if options.only not in kind.name:
+                continue
+            if kind.needs and not Path(kind.needs).exists():
+                missing.append(f"{kind.name}: {Path(kind.needs).relative_to(servers.ROOT)} is not here")
+                continue
+            if any(kind.wants(name) and name not in files for name in ("onnx", "gguf")):
+                continue  # said above
+            try:
+                with servers.started(kind, files) as server:
+                    cosines[f"{kind.name}, {kind.precision}"] = lowest_cosine(server, known, right)
+                    for workload, connections in measurements:
+                        wrk(server, requests[workload], connections, min(2.0, seconds))  # warm
+                        server.settle()
+                        measured = wrk(server, requests[workload], connections, seconds)
+                        server.settle()
+                        row = {"server": kind.name, "precision": kind.precision, "workload": workload}
                         rows.append({**row, "connections": connections, **measured, "rss": server.rss()})
                         print(json.dumps(rows[-1]), file=sys.stderr)
-        except RuntimeError as error:
-            missing.append(str(error))
-            print(error, file=sys.stderr)
-    return {"seconds_each": seconds, "rows": rows, "missing": missing}
+            except RuntimeError as error:
+                missing.append(str(error))
+                print(error, file=sys.stderr)
+    return {"seconds_each": seconds, "rows": rows, "lowest_cosines": cosines, "missing": missing}
+
+
+def lowest_cosine(server: servers.Started, texts: list[str], right: np.ndarray) -> float:
+    """Of what a server answers to the vectors of the library, so that all compute the same of whole texts."""
+    cosines = []
+    for body, vector in zip(bodies(texts), right, strict=True):
+        answer = json.loads(servers.ask(server.url + server.kind.path, body.encode()))
+        found = np.asarray(answer["data"][0]["embedding"], np.float64)
+        cosines.append(found @ vector / np.linalg.norm(found) / np.linalg.norm(vector))
+    return round(min(cosines), 6)
 
 
 def wrk(server: servers.Started, requests: list[str], connections: int, seconds: float) -> dict[str, Any]:
@@ -182,9 +219,12 @@ def wrk(server: servers.Started, requests: list[str], connections: int, seconds:
     return {"requests_per_second": round(measured["requests"] / measured["seconds"], 1), **measured}
 
 
-def minigte_kind(options: argparse.Namespace, *more: str) -> servers.Kind:
-    """minigte in one precision."""
-    return servers.Kind("minigte", options.dtype, (*servers.minigte(options.dtype), *more))
+@contextlib.contextmanager
+def minigte(options: argparse.Namespace, *more: str) -> Iterator[servers.Started]:
+    """minigte alone, in one precision."""
+    kind = servers.Kind("minigte", options.dtype, (*servers.minigte(options.dtype), *more))
+    with tempfile.TemporaryDirectory() as work, servers.started(kind, linked(options, Path(work))) as server:
+        yield server
 
 
 def query(options: argparse.Namespace) -> dict[str, Any]:
@@ -195,7 +235,7 @@ def query(options: argparse.Namespace) -> dict[str, Any]:
     for text in short[:50]:
         embedder.encode(text)
     library, served = [], []
-    with servers.started(minigte_kind(options), files_of(options)) as server:
+    with minigte(options) as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
         end = time.monotonic() + seconds
         place = 0
@@ -290,7 +330,7 @@ def overload(options: argparse.Namespace) -> dict[str, Any]:
     pool = short[:200] + long[:20]
     right = Embedder(options.model, dtype=options.dtype).encode(pool)
     requests = bodies(mixed(short, long))
-    with servers.started(minigte_kind(options, "--max-queue-seconds", "0.5"), files_of(options)) as server:
+    with minigte(options, "--max-queue-seconds", "0.5") as server:
         capacity = wrk(server, requests, 16, min(10.0, seconds))["requests_per_second"]
         before = latency(server, short)
         watcher, checker = Watcher(server, max(0.2, seconds / 240)), Checker(server, pool, right)
@@ -320,6 +360,7 @@ def overload(options: argparse.Namespace) -> dict[str, Any]:
         "asked_per_second": flood["requests_per_second"],
         "times_capacity": round(flood["requests_per_second"] / capacity, 1),
         "answers": flood["statuses"],
+        "socket_errors": flood["socket_errors"],
         "flood_p99_ms": flood["p99_ms"],
         "checked": dict(checker.statuses),
         "checked_wrong": checker.wrong,
@@ -350,7 +391,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
     pool = short[:400] + long[:40]
     right = Embedder(options.model, dtype=options.dtype).encode(pool)
     counts: collections.Counter[str] = collections.Counter()
-    with servers.started(minigte_kind(options, "--max-body-bytes", "1000000"), files_of(options)) as server:
+    with minigte(options, "--max-body-bytes", "1000000") as server:
         checker = Checker(server, pool, right)
         watcher = Watcher(server, max(0.2, seconds / 720))
         end = time.monotonic() + seconds

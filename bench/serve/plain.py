@@ -39,7 +39,7 @@ def fastembed(folder: str) -> Any:
         normalization=True,
         sources=ModelSource(hf="thenlper/gte-small"),
         dim=384,
-        model_file="onnx/model.onnx",
+        model_file="model.onnx",
     )
     model = TextEmbedding("gte-small", specific_model_path=folder)
     return lambda texts: [vector.tolist() for vector in model.embed(texts)]

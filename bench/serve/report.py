@@ -27,7 +27,6 @@ WORKLOADS = {
     "documents": "Documents (NFCorpus)",
     "mix": "Nine sentences to a document",
 }
-CONNECTIONS = (1, 8, 64, 256)
 RATIO = "minigte, of the best other in float32"
 NONE = "not measured"
 
@@ -90,25 +89,31 @@ def query(result: Result) -> list[str]:
 
 def load(result: Result) -> list[str]:
     """Requests a second and latencies of each server."""
-    rows = {(row["server"], row["precision"]): row for row in result["rows"]}
-    kinds = [(kind.name, kind.precision) for kind in servers.KINDS]
     cells = {
         (row["server"], row["precision"], row["workload"], row["connections"]): row for row in result["rows"]
     }
     lines = []
     for workload, title in WORKLOADS.items():
+        numbers = sorted({row["connections"] for row in result["rows"] if row["workload"] == workload})
+        if not numbers:
+            continue
         lines += [
             f"**{title}**, one text a request: requests a second, then latency p50 / p95 / p99 in ms",
             "",
-            f"| server, precision | {' | '.join(map(at, CONNECTIONS))} |",
-            "|---|" + "---|" * len(CONNECTIONS),
+            f"| server, precision | {' | '.join(map(at, numbers))} |",
+            "|---|" + "---|" * len(numbers),
         ]
-        for kind in kinds:
-            shown = [cell(cells.get((*kind, workload, n))) for n in CONNECTIONS]
-            lines.append(f"| {', '.join(kind)} | {' | '.join(shown)} |")
-        lines += [f"| {RATIO} | {' | '.join(ratios(cells, workload))} |", ""]
-    memory = [f"{name} {precision} {row['rss'] / 1e6:,.0f}" for (name, precision), row in rows.items()]
-    lines.append(f"Memory at the end, in MB: {', '.join(memory)}.")
+        for kind in servers.KINDS:
+            shown = [cell(cells.get((kind.name, kind.precision, workload, n))) for n in numbers]
+            lines.append(f"| {kind.name}, {kind.precision} | {' | '.join(shown)} |")
+        lines += [f"| {RATIO} | {' | '.join(ratio(cells, workload, n) for n in numbers)} |", ""]
+    memory = {(row["server"], row["precision"]): row["rss"] for row in result["rows"]}  # the last of each
+    shown = [f"{name} {precision} {rss / 1e6:,.0f}" for (name, precision), rss in memory.items()]
+    cosines = [f"{name} {cosine:.4f}" for name, cosine in result["lowest_cosines"].items()]
+    lines += [
+        f"{result['seconds_each']:g} seconds each, after 2 that are not counted. Memory at the end, in MB: "
+        f"{', '.join(shown)}. Lowest cosine to the library's float32: {', '.join(cosines)}."
+    ]
     if result["missing"]:
         lines.append("Not here: " + "; ".join(" ".join(text.split())[:150] for text in result["missing"]))
     return lines
@@ -129,23 +134,19 @@ def cell(row: Result | None) -> str:
     return f"{row['requests_per_second']:,.0f}; {latencies}" + (f" ({failed:,} failed)" if failed else "")
 
 
-def ratios(cells: dict[Any, Result], workload: str) -> list[str]:
+def ratio(cells: dict[Any, Result], workload: str, connections: int) -> str:
     """Of minigte to the best other server of the same precision: requests a second, and p99."""
-    shown = []
-    for connections in CONNECTIONS:
-        ours = cells.get(("minigte", "float32", workload, connections))
-        others = [
-            row
-            for (name, precision, *place), row in cells.items()
-            if name != "minigte" and precision == "float32" and place == [workload, connections]
-        ]
-        if ours is None or not others:
-            shown.append(NONE)
-            continue
-        most = max(row["requests_per_second"] for row in others)
-        least = min(row["p99_ms"] for row in others)
-        shown.append(f"{ours['requests_per_second'] / most:.2f} times; p99 {ours['p99_ms'] / least:.2f}")
-    return shown
+    ours = cells.get(("minigte", "float32", workload, connections))
+    others = [
+        row
+        for (name, precision, *place), row in cells.items()
+        if name != "minigte" and precision == "float32" and place == [workload, connections]
+    ]
+    if ours is None or not others:
+        return NONE
+    most = max(row["requests_per_second"] for row in others)
+    least = min(row["p99_ms"] for row in others)
+    return f"{ours['requests_per_second'] / most:.2f} times; p99 {ours['p99_ms'] / least:.2f}"
 
 
 def overload(result: Result) -> list[str]:
@@ -158,6 +159,7 @@ def overload(result: Result) -> list[str]:
             "capacity, requests a second": f"{result['capacity_per_second']:,.0f}",
             "asked for, times the capacity": f"{result['times_capacity']:g}",
             "answers by status": counts(result["answers"]),
+            "requests lost": result["socket_errors"],
             "checked, by status": counts(result["checked"]),
             "of these wrong": result["checked_wrong"],
             "memory, most in the first and the last quarter, MB": megabytes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,10 @@ class Kind:
     path: str = "/v1/embeddings"
     needs: str = ""  # a program that must be there
 
+    def wants(self, file: str) -> bool:
+        """Whether the command names it."""
+        return any(f"{{{file}}}" in part for part in self.command)
+
 
 def python(environment: str) -> str:
     """The interpreter of one of the make targets' environments; this one, where it is not there."""
@@ -48,8 +53,9 @@ INFINITY = (
     *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "error"),
 )
 LLAMA = (
-    *(str(ROOT / ".venv-llama" / "bin" / "llama-server"), "--model", "{gguf}"),
+    *(str(ROOT / ".venv-bench" / "bin" / "llama-server"), "--model", "{gguf}"),
     *("--embedding", "--pooling", "mean", "--parallel", "8", "--ctx-size", "4096", "--ubatch-size", "512"),
+    *("--threads-http", "264"),  # each connection that is kept has one of these to itself
     *("--host", "127.0.0.1", "--port", "{port}", "--log-disable"),
 )
 KINDS = (
@@ -81,13 +87,37 @@ class Started:
 
     def rss(self) -> int:
         """Bytes in memory, of the process and its children."""
-        pids, total = [self.process.pid], 0
-        while pids:
-            pid = pids.pop()
+        total = 0
+        for pid in self._pids():
             with contextlib.suppress(OSError):
                 total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         return total
+
+    def settle(self, seconds: float = 120) -> None:
+        """Wait until it computes no more: some go on with what nobody waits for. Raises RuntimeError."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = self._processor_seconds()
+            time.sleep(0.25)
+            if self._processor_seconds() - before < 0.05:
+                return
+        raise RuntimeError(f"{self.kind.name} still computes {seconds} seconds after the last request")
+
+    def _processor_seconds(self) -> float:
+        ticks = 0
+        for pid in self._pids():
+            with contextlib.suppress(OSError):
+                after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(after_name[11]) + int(after_name[12])  # in user mode, and in the kernel
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _pids(self) -> list[int]:
+        """The process and its children, and theirs."""
+        pids = [self.process.pid]
+        for pid in pids:  # grows meanwhile
+            with contextlib.suppress(OSError):
+                pids += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return pids
 
 
 def ask(url: str, body: bytes | None = None, seconds: float = 60) -> bytes:
@@ -99,9 +129,18 @@ def ask(url: str, body: bytes | None = None, seconds: float = 60) -> bytes:
         return bytes(answer.read())
 
 
+def free_port() -> int:
+    """One that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
-def started(kind: Kind, files: dict[str, str], port: int = 8391) -> Iterator[Started]:
+def started(kind: Kind, files: dict[str, str]) -> Iterator[Started]:
     """Start a server and wait until it embeds. Raises RuntimeError, with what it said, where it does not."""
+    port = free_port()
     command = [part.format(**files, port=port) for part in kind.command]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)

@@ -46,6 +46,7 @@ def test_overload(gte_small: Path, tmp_path: Path) -> None:
     assert result["checked_wrong"] == 0
     assert set(result["answers"]) | set(result["checked"]) <= {"200", "429", "503"}
     assert result["answers"]["429"] > result["answers"]["200"]
+    assert result["socket_errors"] == 0
     assert result["rss_last_quarter"] - result["rss_first_quarter"] < 60 << 20
 
 
@@ -67,7 +68,7 @@ import pathlib, sys
 sys.path.insert(0, {str(BENCH)!r})
 from serve import measure, report, servers
 servers.KINDS = servers.KINDS[:1]
-measure.CONNECTIONS = report.CONNECTIONS = (1, 8)
+measure.CONNECTIONS = dict.fromkeys(measure.CONNECTIONS, (1, 8))
 for arguments in {measure}:
     sys.argv = ["measure", *arguments.split()]
     measure.main()
@@ -81,6 +82,7 @@ report.main()
     result = json.loads((tmp_path / "2026-01-01-load.json").read_text())
     assert len(result["rows"]) == 6
     assert all(set(row["statuses"]) == {"200"} and not row["socket_errors"] for row in result["rows"])
+    assert result["lowest_cosines"]["minigte, float32"] > 0.999999
     shown = page.read_text()
     assert shown.startswith("before\n")
     assert shown.endswith("<!-- end of figures -->\nafter\n")
