@@ -12,7 +12,7 @@ export MINIGTE_BENCH_ONNX ?= $(BENCH_CACHE)/model.onnx
 # llama-cpp-python has no wheels: it is compiled here, and its converter comes from the same archive.
 BENCH_LLAMA := llama_cpp_python-0.3.36
 
-.PHONY: bench-browser bench-kernels bench-search bench-clusters bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
+.PHONY: bench-browser bench-kernels bench-search bench-clusters bench-stragglers bench-imports bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
 bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
@@ -38,9 +38,16 @@ bench-search: .venv-test/installed  ## measure a query among a million stored ve
 	.venv-test/bin/python bench/search.py $(BENCH_ARGS)
 	@$(PYTHON) tools/quote.py
 
-bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask beside one process, and lost workers (20 minutes)
+bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask beside one process (10 minutes), rewrite their table
 	.venv-integrations/bin/python bench/clusters.py $(BENCH_ARGS)
-	.venv-integrations/bin/python bench/stragglers.py
+	@$(PYTHON) tools/quote.py
+
+bench-stragglers: .venv-integrations/installed  ## what slow and lost workers cost, by Dask's scheduler (10 minutes), rewrite its table
+	.venv-integrations/bin/python bench/stragglers.py $(BENCH_ARGS)
+	@$(PYTHON) tools/quote.py
+
+bench-imports: .venv-integrations/installed  ## what minigte's modules add to importing other programs (5 minutes), rewrite its table
+	.venv-integrations/bin/python bench/imports.py
 	@$(PYTHON) tools/quote.py
 
 bench-browser: $(BENCH_VENV)/browser $(BENCH_VENV)/minigte $(MINIGTE_BENCH_ONNX)  ## measure the web page beside transformers.js in Chromium (some minutes)
@@ -61,23 +68,33 @@ bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course s
 	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/course.py
 
-# SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 25 minutes, 3 and 61; the first two
-# need wrk. Servers that are not here are left out, and named in the result.
-SERVE_MODEL ?= $(wildcard ../shared/models/gte-small)
+# SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 17 minutes, 3 and 61; the first two
+# need wrk. Servers that are not here are left out, and named in the result. In a quarter of an hour:
+# make bench-serve SERVE_ARGS='--workloads short mix --seconds 7' SOAK_SECONDS=60
+SERVE_MODEL ?= $(or $(MINIGTE_MODEL),$(wildcard ../shared/models/gte-small))
 SERVE_DATA ?= $(wildcard ../shared/data/mteb)
+SOAK_SECONDS ?= 3600
 SERVE := .venv-test/bin/python bench/serve/measure.py
 SERVE_FROM := --model $(SERVE_MODEL) $(if $(SERVE_DATA),--data $(SERVE_DATA))
-SERVE_ONNX = $(addprefix --onnx ,$(wildcard $(MINIGTE_BENCH_ONNX)))
-bench-serve: .venv-test/installed .venv-torch/installed .venv-infinity/installed $(BENCH_VENV)/fastapi  ## measure the server beside others, and soak it (90 minutes)
+SERVE_PEERS := .venv-torch/installed .venv-infinity/installed $(BENCH_VENV)/fastapi $(BENCH_VENV)/bin/llama-server
+bench-serve: .venv-test/installed $(SERVE_PEERS) $(MINIGTE_BENCH_ONNX)  ## measure the server beside others, and soak it (90 minutes)
 	$(SERVE) query $(SERVE_FROM)
-	$(SERVE) load $(SERVE_FROM) $(SERVE_ONNX) $(SERVE_ARGS)
+	$(SERVE) load $(SERVE_FROM) --onnx $(MINIGTE_BENCH_ONNX) --cache $(BENCH_CACHE) $(SERVE_ARGS)
 	$(SERVE) overload $(SERVE_FROM)
-	$(SERVE) soak $(SERVE_FROM)
+	$(SERVE) soak $(SERVE_FROM) --seconds $(SOAK_SECONDS)
 	.venv-test/bin/python bench/serve/report.py
 
 $(BENCH_VENV)/fastapi: $(BENCH_VENV)/installed
 	@$(BENCH_PYTHON) $(BENCH_PIP) install 'fastapi>=0.115' 'uvicorn>=0.30'
 	@touch $@
+
+# llama.cpp's server, of the source that llama-cpp-python brings; some minutes. Where it fails the others are measured.
+$(BENCH_VENV)/bin/llama-server: $(BENCH_VENV)/installed
+	@echo "compiling llama.cpp's server ..." >&2
+	-@cmake -S $(BENCH_CACHE)/$(BENCH_LLAMA)/vendor/llama.cpp -B $(BENCH_CACHE)/llama-server -DCMAKE_BUILD_TYPE=Release \
+		-DBUILD_SHARED_LIBS=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF > /dev/null \
+		&& cmake --build $(BENCH_CACHE)/llama-server --target llama-server --parallel > /dev/null \
+		&& cp $(BENCH_CACHE)/llama-server/bin/llama-server $@
 
 # infinity-emb needs packages of before NumPy 2, so it has an environment of its own.
 .venv-infinity/installed:

@@ -5,6 +5,7 @@ Those that need transformers are in tests/parity/test_scripts.py.
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shutil
@@ -32,6 +33,7 @@ RUN_BY = {
     "bench/course.py": ("tests/test_scripts.py", 'run("bench/course"'),
     "bench/export.py": ("tests/parity/test_scripts.py", 'run("bench/export"'),
     "bench/first.py": ("bench/start.py", '"bench" / "first.py"'),
+    "bench/imports.py": ("tests/test_scripts.py", 'run("bench/imports"'),
     "bench/kernels.py": ("tests/test_scripts.py", 'run("bench/kernels"'),
     "bench/longrun.py": ("tests/test_scripts.py", 'run("bench/longrun"'),
     "bench/ops.py": ("tests/test_scripts.py", 'run("bench/ops"'),
@@ -223,6 +225,18 @@ longrun.INTERVAL = 0.01
     assert (tmp_path / "runs.png").stat().st_size > 1000
 
 
+@pytest.mark.files
+@pytest.mark.parametrize("name", ["search", "clusters", "stragglers", "imports"])
+def test_a_table_is_that_of_the_newest_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "stragglers":
+        pytest.importorskip("distributed", reason="dask.distributed is missing: make test-clusters")
+    monkeypatch.syspath_prepend(str(BENCH))
+    script = importlib.import_module(name)
+    newest = max(script.RESULTS.glob("*.json"), default=None)
+    table = script.table(json.loads(newest.read_text())) if newest else "Not measured yet.\n"
+    assert (script.RESULTS / "table.md").read_text(encoding="utf-8") == table
+
+
 @pytest.mark.slow
 def test_a_search_among_stored_vectors_is_measured(gte_small: Path, data: Path, tmp_path: Path) -> None:
     short = f"search.RESULTS, search.ROUNDS = pathlib.Path({str(tmp_path)!r}), 2; search.COMMANDS = 1"
@@ -234,6 +248,16 @@ def test_a_search_among_stored_vectors_is_measured(gte_small: Path, data: Path, 
     assert ways["int8 first, float32 decides"]["recall"] > 0.95
     assert ways["ubinary first, float32 decides"]["recall"] > 0.5
     assert "| 3,000 vectors |" in (tmp_path / "table.md").read_text()
+
+
+def test_what_imports_cost_is_measured(tmp_path: Path) -> None:
+    short = f"imports.RESULTS, imports.ROUNDS = pathlib.Path({str(tmp_path)!r}), 1\n"
+    short += "imports.PROGRAMS = {'SQLite': imports.PROGRAMS['SQLite']}"
+    run("bench/imports", short=short)
+    [file] = tmp_path.glob("*.json")
+    [alone], [both] = json.loads(file.read_text())["seconds"]["SQLite"].values()
+    assert 0 < alone < both
+    assert "| SQLite |" in (tmp_path / "table.md").read_text()
 
 
 @pytest.mark.slow

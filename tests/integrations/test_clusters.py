@@ -284,6 +284,7 @@ def test_lost_workers_are_tried(model: str, tmp_path: Path) -> None:
     assert len(cases) == 4
     assert cases["nothing, 4"]["again"] == 0
     assert all(case["took"] >= case["least"] for case in cases.values())
+    assert "4 workers, 1 of them" in (tmp_path / "table.md").read_text()
 
 
 @pytest.mark.usefixtures("model_by_name")
