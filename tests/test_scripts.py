@@ -233,7 +233,8 @@ def test_a_table_is_that_of_the_newest_run(name: str, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(BENCH))
     script = importlib.import_module(name)
     newest = max(script.RESULTS.glob("*.json"), default=None)
-    table = script.table(json.loads(newest.read_text())) if newest else "Not measured yet.\n"
+    waiting = f"Not measured yet: `make bench-{name}` writes this table.\n"
+    table = script.table(json.loads(newest.read_text())) if newest else waiting
     assert (script.RESULTS / "table.md").read_text(encoding="utf-8") == table
 
 
