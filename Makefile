@@ -116,7 +116,7 @@ test-oldest:  ## build the kernels with the oldest Numba, and compare their bits
 
 # What these need of Debian is named where it is missing, and the test is skipped.
 test-platforms: .venv-test/installed  ## build kernels for other systems, and run them under musl, qemu and wine
-	@.venv-test/bin/python -m pytest tests/engine/test_platforms.py
+	@.venv-test/bin/python -m pytest tests/engine/test_platforms.py $(PLATFORM_ARGS)
 
 soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for bit, ten minutes or MINUTES=n
 	@.venv-test/bin/python tools/soak.py --minutes $(or $(MINUTES),10)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from bits import digests
+from digests import digests
 from random_models import DTYPES, embed, make_batch, make_config, random_texts, random_weights, spec
 from test_forward import COSINE, HIDDEN_STATE
 from test_library import bits
