@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+# A program, and what it prints: two blocks that follow each other.
+EXAMPLE = re.compile(r"^```python\n((?:(?!```).*\n)+)```\n\n```text\n((?:(?!```).*\n)+)```$", re.MULTILINE)
+
 
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Every fenced block: its language and its text."""

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from pages import EXAMPLE
 from places import ROOT
 from scripts import run, write_texts
 
@@ -299,9 +300,7 @@ def test_the_page(
     """The examples of docs/scale.md print what it shows."""
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     [section] = [part for part in re.split(r"^## ", page, flags=re.MULTILINE) if part.startswith(title)]
-    [(code, shown)] = re.findall(
-        r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
-    )
+    [(code, shown)] = EXAMPLE.findall(section)
     if title in ("Ray", "Spark"):  # Dask's own scheduler of threads runs where there is no cluster
         request.getfixturevalue(title.lower())
     monkeypatch.chdir(tmp_path)

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import EXAMPLE
 from places import ROOT
 
 PAGES = [ROOT / "docs" / name for name in ("integrations.md", "vector-stores.md")]
-EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.usefixtures("model_by_name")
