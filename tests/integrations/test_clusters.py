@@ -267,12 +267,20 @@ def test_options_are_texts_and_numbers(model: str) -> None:
 
 
 def test_the_engines_are_measured(model: str, tmp_path: Path) -> None:
-    pytest.importorskip("distributed", reason="dask.distributed is missing: make test-clusters")
+    for package in ("ray", "pyspark", "distributed"):
+        pytest.importorskip(package, reason=f"{package} is missing: make test-clusters")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
     data = write_texts(tmp_path / "data")
     short = f"clusters.RESULTS = pathlib.Path({str(tmp_path)!r})"
-    options = ["--texts", "200", "--files", "4", "--rounds", "1", "--only", "Dask"]
+    options = ["--texts", "200", "--files", "4", "--rounds", "1"]
     run("bench/clusters", "--model", model, "--data", str(data), *options, short=short)
-    assert "Dask 20" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert re.findall(r"^\| (Ray|Spark|Dask) [\d.]+, 2 workers \|", table, re.MULTILINE) == [
+        "Ray",
+        "Spark",
+        "Dask",
+    ]
 
 
 def test_lost_workers_are_tried(model: str, tmp_path: Path) -> None:
