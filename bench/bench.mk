@@ -68,9 +68,9 @@ bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course s
 	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
 	.venv-docs/bin/python bench/course.py
 
-# SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 17 minutes, 3 and 61; the first two
+# SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 22 minutes, 3 and 61; the first two
 # need wrk. Servers that are not here are left out, and named in the result. In a quarter of an hour:
-# make bench-serve SERVE_ARGS='--workloads short mix --seconds 7' SOAK_SECONDS=60
+# make bench-serve SERVE_ARGS='--only float32 --workloads short mix --seconds 8' SOAK_SECONDS=60
 SERVE_MODEL ?= $(or $(MINIGTE_MODEL),$(wildcard ../shared/models/gte-small))
 SERVE_DATA ?= $(wildcard ../shared/data/mteb)
 SOAK_SECONDS ?= 3600

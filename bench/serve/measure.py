@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--onnx", type=Path, help="gte-small's ONNX export, for fastembed")
     parser.add_argument("--cache", type=Path, help="where bench.mk unpacked llama-cpp-python, for llama.cpp")
     parser.add_argument("--seconds", type=float, help="of each measurement, or of the whole part")
-    parser.add_argument("--only", default="", help="servers whose name has this in it")
+    parser.add_argument("--only", default="", help="servers whose name or precision has this in it")
     parser.add_argument("--workloads", nargs="+", choices=tuple(CONNECTIONS), default=list(CONNECTIONS))
     parser.add_argument("--dtype", default="float32", help="of minigte, but for load")
     parser.add_argument("--output", type=Path, help="the JSON file; by default in bench/results/serve")
@@ -156,7 +156,7 @@ def load(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         files, missing = converted(options, Path(work))
         for kind in servers.KINDS:
-            if options.only not in kind.name:
+            if options.only not in f"{kind.name}, {kind.precision}":
                 continue
             if kind.needs and not Path(kind.needs).exists():
                 missing.append(f"{kind.name}: {Path(kind.needs).relative_to(servers.ROOT)} is not here")

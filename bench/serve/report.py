@@ -112,7 +112,7 @@ def load(result: Result) -> list[str]:
     cosines = [f"{name} {cosine:.4f}" for name, cosine in result["lowest_cosines"].items()]
     lines += [
         f"{result['seconds_each']:g} seconds each, after 2 that are not counted. Memory at the end, in MB: "
-        f"{', '.join(shown)}. Lowest cosine to the library's float32: {', '.join(cosines)}."
+        f"{'; '.join(shown)}. Lowest cosine to the library's float32: {'; '.join(cosines)}."
     ]
     if result["missing"]:
         lines.append("Not here: " + "; ".join(" ".join(text.split())[:150] for text in result["missing"]))
@@ -128,10 +128,17 @@ def cell(row: Result | None) -> str:
     """One measurement; with the answers that were not right ones, where there were any."""
     if row is None:
         return NONE
+    if not row["requests"]:
+        return "no answer in time"
     failed = sum(count for status, count in row["statuses"].items() if status != "200")
     failed += row["socket_errors"]
     latencies = " / ".join(f"{row[name]:,.0f}" for name in ("p50_ms", "p95_ms", "p99_ms"))
-    return f"{row['requests_per_second']:,.0f}; {latencies}" + (f" ({failed:,} failed)" if failed else "")
+    return f"{rate(row):,.0f}; {latencies}" + (f" ({failed:,} failed)" if failed else "")
+
+
+def rate(row: Result) -> float:
+    """Right answers a second."""
+    return float(row["statuses"].get("200", 0) / row["seconds"])
 
 
 def ratio(cells: dict[Any, Result], workload: str, connections: int) -> str:
@@ -140,13 +147,13 @@ def ratio(cells: dict[Any, Result], workload: str, connections: int) -> str:
     others = [
         row
         for (name, precision, *place), row in cells.items()
-        if name != "minigte" and precision == "float32" and place == [workload, connections]
+        if name != "minigte" and precision == "float32" and place == [workload, connections] and rate(row)
     ]
     if ours is None or not others:
         return NONE
-    most = max(row["requests_per_second"] for row in others)
+    most = max(map(rate, others))
     least = min(row["p99_ms"] for row in others)
-    return f"{ours['requests_per_second'] / most:.2f} times; p99 {ours['p99_ms'] / least:.2f}"
+    return f"{rate(ours) / most:.2f} times; p99 {ours['p99_ms'] / least:.2f}"
 
 
 def overload(result: Result) -> list[str]:

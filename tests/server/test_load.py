@@ -86,7 +86,8 @@ report.main()
     shown = page.read_text()
     assert shown.startswith("before\n")
     assert shown.endswith("<!-- end of figures -->\nafter\n")
-    assert f"{result['rows'][0]['requests_per_second']:,.0f}; " in shown
+    first = result["rows"][0]
+    assert f"{first['statuses']['200'] / first['seconds']:,.0f}; " in shown
     assert "\nNot measured yet: one request on an idle server, overload, a long run" in shown
 
 
