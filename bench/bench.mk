@@ -93,7 +93,7 @@ $(BENCH_VENV)/bin/llama-server: $(BENCH_VENV)/installed
 	@echo "compiling llama.cpp's server ..." >&2
 	-@cmake -S $(BENCH_CACHE)/$(BENCH_LLAMA)/vendor/llama.cpp -B $(BENCH_CACHE)/llama-server -DCMAKE_BUILD_TYPE=Release \
 		-DBUILD_SHARED_LIBS=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF > /dev/null \
-		&& cmake --build $(BENCH_CACHE)/llama-server --target llama-server --parallel > /dev/null \
+		&& cmake --build $(BENCH_CACHE)/llama-server --target llama-server --parallel $$(nproc) > /dev/null \
 		&& cp $(BENCH_CACHE)/llama-server/bin/llama-server $@
 
 # infinity-emb needs packages of before NumPy 2, so it has an environment of its own.

@@ -173,7 +173,7 @@ def overload(result: Result) -> list[str]:
                 result["rss_first_quarter"], result["rss_last_quarter"]
             ),
             "a lone query before and after, ms": f"{result['query_ms_before']}, {result['query_ms_after']}",
-            "seconds from the flood's end until that was measured": result["seconds_until_measured_after"],
+            "seconds from the flood's end until a query was answered": result["seconds_until_answered_after"],
         },
     )
 
