@@ -362,7 +362,7 @@ def overload(options: argparse.Namespace) -> dict[str, Any]:
         "times_capacity": round(flood["requests_per_second"] / capacity, 1),
         "answers": flood["statuses"],
         "socket_errors": flood["socket_errors"],
-        "flood_p99_ms": flood["p99_ms"],
+        **{name: flood[name] for name in ("p50_ms", "p95_ms", "p99_ms")},
         "checked": dict(checker.statuses),
         "checked_wrong": checker.wrong,
         "rss_first_quarter": max(memory[:quarter]),
