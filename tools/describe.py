@@ -120,15 +120,19 @@ def _prose(thing: object) -> str:
 def _of_command(path: str) -> Iterator[str]:
     """What a command's --help says."""
     command: click.Command = cli
+    context = click.Context(cli, **cli.context_settings)
     for word in path.split()[1:]:
         assert isinstance(command, click.Group)
         command = command.commands[word]
-    context = click.Context(command, info_name=path)
+        context = click.Context(command, parent=context)
     yield f"## {path}"
     yield f"```text\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```"
     yield _escaped(inspect.cleandoc(command.help or ""))
-    options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+    options = [option for option in command.params if isinstance(option, click.Option)]
     rows = [f"| {_names(option)} | {_meaning(option)} |" for option in options]
+    # click keeps the option --help of whoever asked first, with the names that it had there.
+    names = ", ".join(f"`{name}`" for name in command.get_help_option_names(context))
+    rows.append(f"| {names} | Show this message and exit. |")
     yield "\n".join(["| option | what it does |", "|---|---|", *rows])
     examples = inspect.cleandoc((command.epilog or "").replace("\b", "").partition("Examples:\n")[2])
     yield f"```sh\n{examples}\n```"
