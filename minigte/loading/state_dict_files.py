@@ -153,6 +153,8 @@ def _read_old_form(file: BoundedFile) -> tuple[dict[str, Any], Places]:
         at += 8  # the number of elements once more
         places[key] = at, storage.size * SIZES[storage.dtype]
         at += places[key][1]
+    if unlisted := storages.keys() - places.keys():
+        raise ValueError(f"its list of storages lacks {min(unlisted)}")
     return state_dict, places
 
 

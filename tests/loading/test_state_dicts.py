@@ -234,6 +234,17 @@ def test_a_file_that_is_cut_short(tmp_path, write):
             read(path)
 
 
+def test_a_storage_that_the_list_lacks(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    state_dicts.write_old_form(path, state_dicts.contiguous(ARRAYS))
+    keys, content = state_dicts.dumps(["0", "1", "2", "3"]), path.read_bytes()
+    assert content.count(keys) == 1
+    path.write_bytes(content.replace(keys, state_dicts.dumps(["0", "1", "2", "2"])))
+    with pytest.raises(CheckpointError, match=r"lacks 3.*download it again") as raised:
+        read(path)
+    assert str(path) in str(raised.value)
+
+
 def test_a_shard_with_other_tensors_than_the_index_lists(tmp_path):
     path = tmp_path / "pytorch_model-00001-of-00001.bin"
     state_dicts.write(path, state_dicts.contiguous(ARRAYS))
