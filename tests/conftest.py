@@ -21,6 +21,7 @@ RESTRICTED = ROOT / "tests" / "restricted"
 CLIENTS = ROOT / "tests" / "clients"
 WHEEL = ROOT / "tests" / "wheel"
 PLATFORMS = ROOT / "tests" / "engine" / "test_platforms.py"
+TYPING = ROOT / "tests" / "typing"
 # Where Numba is missing, what is tested is what users get: built kernels, as a whole.
 NEED_NUMBA = [
     ROOT / "tests" / "engine" / f"test_{name}.py" for name in ("jit", "kernels", "processors", "team")
@@ -41,13 +42,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What needs torch, root, or programs and places of its own runs only when it is asked for."""
+    """What needs torch, root, or programs and places of its own runs only when it is asked for.
+
+    So do type checkers, which `make check` runs.
+    """
     if NO_JIT and collection_path in NEED_NUMBA:
         return True
-    if collection_path not in (PARITY, RESTRICTED, CLIENTS, WHEEL, PLATFORMS):
+    if collection_path not in (PARITY, RESTRICTED, CLIENTS, WHEEL, PLATFORMS, TYPING):
         return None
     arguments = (Path(arg.partition("::")[0]).resolve() for arg in config.args)
     return None if any(path.is_relative_to(collection_path) for path in arguments) else True
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``page`` what drives a browser."""
+    for item in items:
+        if {"browser", "playwright", "tab"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("page")
 
 
 def pytest_report_header() -> list[str]:

@@ -113,6 +113,7 @@ def test_the_comparison_sees_a_change():
     assert not same_text("2 of 3", "2 of 3\n1 of 3")
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_execution(name, gte_small, prepared, monkeypatch):
     pytest.importorskip("nbclient", reason="make notebooks-check runs the notebooks: Jupyter is not here")

@@ -12,7 +12,7 @@ from places import ROOT
 
 CHROMIUM = shutil.which("chromium")
 
-pytestmark = pytest.mark.usefixtures("web_kernels")
+pytestmark = [pytest.mark.page, pytest.mark.usefixtures("web_kernels")]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")

@@ -26,6 +26,7 @@ FIREFOX = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None
 PATIENCE = 120  # seconds
 
 pytestmark = [
+    pytest.mark.page,
     pytest.mark.usefixtures("web_kernels"),
     pytest.mark.skipif(FIREFOX is None, reason="no Firefox here: apt-get install firefox-esr"),
 ]
