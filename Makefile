@@ -41,8 +41,10 @@ all-checks: check test test-page test-clients test-wheel test-oldest test-platfo
 coverage: .venv-test/installed  ## which lines the fast tests run, but for kernels: a table, and htmlcov/index.html
 	@.venv-test/bin/python -m pytest --quiet $(PARALLEL) -m "not (slow or $(APART))" --cov --cov-report term:skip-covered --cov-report html
 
+# The benchmark, which test_scripts.py runs, has the cores for itself.
 parity: .venv-torch/installed  ## compare every tensor with transformers and sentence-transformers
-	@.venv-torch/bin/python -m pytest tests/parity --differences
+	@.venv-torch/bin/python -m pytest $(PARALLEL) tests/parity --ignore tests/parity/test_scripts.py --differences
+	@.venv-torch/bin/python -m pytest tests/parity/test_scripts.py
 
 quality-test: .venv-torch/installed  ## run minigte inside the real mteb, offline
 	@.venv-torch/bin/python -m pytest tests/integrations/test_mteb.py

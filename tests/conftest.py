@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import exact
 import hypothesis
@@ -70,6 +71,18 @@ def pytest_report_header() -> list[str]:
     if NO_JIT:
         header.append(f"not run, since {NO_JIT}: {', '.join(path.name for path in NEED_NUMBA)}")
     return header
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Have the process that prints know what a process of pytest-xdist saw."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["differences"] = list(exact.largest.items())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for key, distance in getattr(node, "workeroutput", {}).get("differences", ()):
+        exact.largest[key] = max(exact.largest.get(key, 0.0), distance)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
