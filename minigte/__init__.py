@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from minigte.batching.async_embedder import AsyncEmbedder
     from minigte.cross_encoder import CrossEncoder
     from minigte.embedder import Embedder
+    from minigte.vectors.mining import community_detection, paraphrase_mining, paraphrase_mining_embeddings
 
 # What loads models, and so needs most of the package: imported when it is asked for. Functions on vectors and
 # ``except MinigteError`` need not wait for it.
@@ -61,6 +62,9 @@ _MODULES = {
     "AsyncEmbedder": "minigte.batching.async_embedder",
     "CrossEncoder": "minigte.cross_encoder",
     "Embedder": "minigte.embedder",
+    "community_detection": "minigte.vectors.mining",
+    "paraphrase_mining": "minigte.vectors.mining",
+    "paraphrase_mining_embeddings": "minigte.vectors.mining",
 }
 
 __all__ = [
@@ -86,6 +90,7 @@ __all__ = [
     "TokenizerError",
     "TruncationWarning",
     "UnsupportedError",
+    "community_detection",
     "cos_sim",
     "dot_score",
     "euclidean_sim",
@@ -94,6 +99,8 @@ __all__ = [
     "pairwise_dot_score",
     "pairwise_euclidean_sim",
     "pairwise_manhattan_sim",
+    "paraphrase_mining",
+    "paraphrase_mining_embeddings",
     "quantize_embeddings",
     "semantic_search",
 ]

@@ -60,7 +60,9 @@ def semantic_search(
             query, rows = comparable(queries[start : start + query_chunk_size], chunk)
             with np.errstate(invalid="ignore"):  # what is not a number is looked for below
                 scores = function(query.astype(dtype, copy=False), rows.astype(dtype, copy=False))  # (q, c)
-            best.add(start, corpus_start, _checked(scores, (len(query), len(rows)), start, corpus_start))
+            best.add(
+                start, corpus_start, checked_scores(scores, (len(query), len(rows)), start, corpus_start)
+            )
     return best.hits()
 
 
@@ -109,7 +111,7 @@ def _largest(row: Float32, count: int) -> Int64:
     return places[np.argsort(-row[places], kind="stable")[:count]]
 
 
-def _checked(scores: npt.ArrayLike, shape: tuple[int, int], start: int, corpus_start: int) -> Float32:
+def checked_scores(scores: npt.ArrayLike, shape: tuple[int, int], start: int, corpus_start: int) -> Float32:
     """The scores (q, c) as an array, where they are numbers and as many as there must be."""
     scores = np.asarray(scores, np.float32)
     if scores.shape != shape:

@@ -229,8 +229,11 @@ CALLS = {
             "util.semantic_search(vectors, np.concatenate([vectors, vectors]), top_k=1)",
             "of equal scores the lower `corpus_id`; there any",
         ),
-        Call("util.paraphrase_mining(model, texts)", "not here"),
-        Call("util.community_detection(vectors)", "not here"),
+        Call("util.paraphrase_mining(model, texts)"),
+        Call("util.paraphrase_mining(model, texts, top_k=1, max_pairs=2)"),
+        Call("util.paraphrase_mining_embeddings(vectors, query_chunk_size=2, corpus_chunk_size=3)"),
+        Call("util.community_detection(vectors, threshold=0.9, min_community_size=2)"),
+        Call("util.community_detection(vectors)"),
     ],
     "Fewer bits": [
         *(
