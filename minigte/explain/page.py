@@ -1,9 +1,9 @@
 """A trace as one HTML page that needs nothing else: no network, no server, no other file.
 
-The page itself is ``page.html``, written by hand; its numbers stand in it as JSON. Attention
-probabilities are rounded to four decimals and a pair's part of the score to six, which is what the
-page shows of them, and stored as deflated integers. With gte-small a text of 10 tokens makes a page of
-0.05 MB, one of 128 tokens 2.6 MB, one of 512 tokens 29 MB.
+The page itself is ``page.html``, written by hand, with ``views.js`` in it; its numbers stand in it as
+JSON. Attention probabilities are rounded to four decimals and a pair's part of the score to six, which is
+what the page shows of them, and stored as deflated integers. With gte-small a text of 10 tokens makes a
+page of 0.05 MB, one of 128 tokens 2.6 MB, one of 512 tokens 29 MB.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from minigte.explain import SimilarityTrace, Trace
 from minigte.vectors.pooling import pool, without_prompt
 
 TEMPLATE = Path(__file__).with_name("page.html")
+VIEWS = Path(__file__).with_name("views.js")  # a module, which the page of ``minigte page`` imports
 
 PROBABILITY = 10_000  # the page holds probabilities in these units,
 PART = 1_000_000  # and parts of a score in these
@@ -42,7 +43,8 @@ def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -
         "texts": [_text(trace) for trace in traces],
         "similarity": None if isinstance(explained, Trace) else _similarity(explained),
     }
-    template = TEMPLATE.read_text(encoding="utf-8")
+    views = re.sub(r"^export ", "", VIEWS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    template = TEMPLATE.read_text(encoding="utf-8").replace("{{views}}", views)
     values = {
         "title": html.escape(f"{traces[0].text:.60} – minigte explain"),
         "model": html.escape(Path(traces[0].model).name),  # of a folder its name, not its place
