@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
@@ -19,6 +20,8 @@ from minigte.page.site import one_file, site
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+STILL = ".typing { position: static !important; }"  # or it would stand in front of what is taken
+LAYER, HEAD = 11, 0
 WIDE, PHONE = ViewportSize(width=1000, height=900), ViewportSize(width=390, height=844)
 
 
@@ -27,7 +30,8 @@ def take(browser: Browser, model: str, folder: Path) -> None:
     path = folder / "gte-small.html"
     path.write_bytes(b"".join(one_file(site(find_model(model), "int8"))))
     for name, size in (("light", WIDE), ("dark", WIDE), ("phone", PHONE)):
-        tab = browser.new_page(viewport=size, color_scheme="dark" if name == "dark" else "light")
+        scheme: Literal["dark", "light"] = "dark" if name == "dark" else "light"
+        tab = browser.new_page(viewport=size, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
         tab.goto(path.as_uri())
         tab.wait_for_selector("body[data-ready]", state="attached", timeout=120_000)
         tab.locator("#sample").click()
@@ -35,10 +39,13 @@ def take(browser: Browser, model: str, folder: Path) -> None:
         tab.locator("#query").fill("when do we leave?")
         tab.wait_for_selector("#hits li")
         tab.get_by_role("radio", name="capital").click()
-        for section in ("compare", "search", "inside"):
+        tab.get_by_role("gridcell", name=f"layer {LAYER}, head {HEAD}", exact=True).click()
+        tab.get_by_role("button", name="12 layers").click()
+        tab.wait_for_timeout(1000)  # until it has scrolled there
+        for section in ("way", "inside", "heads", "pair", "compare", "search"):
             target = IMAGES / f"page-{section}-{name}.png"
             tab.locator(f"section[aria-labelledby={section}-title]").screenshot(
-                path=target, animations="disabled"
+                path=target, animations="disabled", style=STILL
             )
             print(target.relative_to(IMAGES.parent.parent), target.stat().st_size, "bytes")
         tab.close()

@@ -3,11 +3,13 @@
 The module of the platform "web" is called as every library is (``library``), with a table of 64-bit words.
 Its addresses count from the start of its own memory, so all of the table but the sizes of a batch is known
 here. What a browser has to do is to copy the weights to their places, to write a batch behind them, and to
-call.
+call. To look inside it changes a few words: a table of one layer, with the last hidden state where the
+embeddings of words were, computes just that layer.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +29,12 @@ from minigte.runtime.memory import CACHE_LINE
 LEVEL = "simd128"
 ADDRESS, SHAPE = 4, 5  # of an array's words those that say where it lies and how many rows it has
 BATCH = ("input_ids", "token_type_ids", "offsets", "out")  # what comes behind model and workspace
+# The parts of a model that have a row for every layer.
+LAYERED = re.compile(
+    r"\.0\.((query_key|value|attention_output|intermediate|output)\..+|norm_after_.+|windows|angles_of)"
+)
+# What else is added to a word's embedding, and done to their sum.
+ADDED = ("position_embeddings", "token_type_embeddings", "embeddings_norm")
 
 
 class Widened(NamedTuple):
@@ -35,6 +43,26 @@ class Widened(NamedTuple):
     begin: int  # where it begins in the file
     address: int
     numbers: int  # how many it has
+
+
+class Rows(NamedTuple):
+    """An array with a row for every layer."""
+
+    word: int  # its first word in the table
+    bytes: int  # of a row
+
+
+class Inside(NamedTuple):
+    """What stands where in the table for who computes one layer alone; words are an array's first."""
+
+    layered: tuple[Rows, ...]
+    values: tuple[Rows, ...]  # of these what makes the values, H heads one behind the other
+    word_embeddings: int
+    added: tuple[int, ...]  # ADDED
+    qkv: int  # (N, 3 H K) query, key and value of the last layer
+    context: int  # (N, H K)
+    heads: int  # H
+    head_width: int  # K, padded
 
 
 class WebModel(NamedTuple):
@@ -50,6 +78,7 @@ class WebModel(NamedTuple):
     # The first word of input_ids, token_type_ids, offsets and out in the table; their sizes follow the batch.
     batch: dict[str, int]
     layers: int  # the word that says how many layers are run
+    inside: Inside
     tokens: int  # how many a batch may have
     size: int  # bytes of memory, the table's aside
 
@@ -99,8 +128,11 @@ def web_model(spec: Spec, weights: Weights, dtype: str, longest: int) -> WebMode
     table: list[int] = []
     addresses = []
     begins = {}
+    layered = {}
     for name, part in parts(arrays):
         begins[name] = len(table)
+        if LAYERED.fullmatch(name) and isinstance(part, np.ndarray):
+            layered[name] = Rows(len(table), part.nbytes // max(1, len(part)))
         row = list(words(part))
         if isinstance(part, np.ndarray):
             addresses.append(len(table) + ADDRESS)
@@ -117,6 +149,16 @@ def web_model(spec: Spec, weights: Weights, dtype: str, longest: int) -> WebMode
         tuple(addresses),
         {field: begins[f".{place}"] for place, field in enumerate(BATCH, 2)},
         begins[".0.norm_after_feed_forward"] + SHAPE,
+        Inside(
+            tuple(layered.values()),
+            tuple(layered[f".0.value.{part}"] for part in ("panels", "bias")),
+            begins[".0.word_embeddings"],
+            tuple(begins[f".0.{name}"] for name in ADDED),
+            begins[".1.qkv"],
+            begins[".1.context"],
+            model.heads,
+            model.head_width,
+        ),
         tokens,
         memory.size,
     )

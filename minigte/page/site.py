@@ -1,8 +1,9 @@
 """``minigte page``: a folder for any web space, or one HTML file that works from a disk.
 
-The scripts are those of ``site/``, written by hand. In the folder they are modules, which others can import
-too. A page that is opened from a disk may read no file beside it, so that the one file holds them all: the
-modules joined in the order in which they import each other, kernels and weights in base64.
+The scripts are those of ``site/``, and ``views.js`` of ``minigte explain``, written by hand. In the folder
+they are modules, which others can import too. A page that is opened from a disk may read no file beside it,
+so that the one file holds them all: the modules joined in the order in which they import each other, kernels
+and weights in base64.
 """
 
 from __future__ import annotations
@@ -10,27 +11,38 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import inspect
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import minigte.version
 from minigte.backend import web_model
 from minigte.errors import UnsupportedError
-from minigte.loading.config import read_config
+from minigte.explain import Stage
+from minigte.explain.page import VIEWS
+from minigte.explain.trace import keep_in
+from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.sources import Source
-from minigte.loading.weights import stored_weights
+from minigte.loading.weights import load_weights, stored_weights
 from minigte.page.word_piece import word_piece
+from minigte.reference import TEXTBOOKS
 from minigte.runtime.replacing import naming, replacing
 from minigte.tokenizing.tokenizer import Tokenizer
 from minigte.vectors.head import Normalize
+from minigte.vectors.pooling import POOLING_MODES, normalize
 
 SITE = Path(__file__).with_name("site")
 # The modules, each behind those that it imports.
-WORKER = ("unicode.js", "word_piece.js", "sha256.js", "pooling.js", "model.js", "worker.js")
-PAGE = ("minigte.js", "passages.js", "app.js")
+WORKER = ("unicode.js", "word_piece.js", "sha256.js", "pooling.js", "attention.js", "model.js", "worker.js")
+PAGE = (
+    *("minigte.js", "passages.js", "dom.js", "views.js", "pooling.js", "attention.js"),
+    *("layers.js", "heads.js", "pair.js", "way.js", "inside.js", "app.js"),
+)
 POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js
 
 
@@ -58,6 +70,12 @@ def site(source: Source, dtype: str) -> Site:
         raise UnsupportedError(f"a page pools all tokens, and {source.name} leaves out those of a prompt")
     if not all(isinstance(module, Normalize) for module in config.head):
         raise UnsupportedError(f"a page has no Dense module, and {source.name} ends with one")
+    spec = config.spec
+    if spec.norm_first or spec.causal or spec.windows or spec.distance_buckets or spec.distance_slopes:
+        raise UnsupportedError(
+            f"a page cannot show how {source.name} attends: its scores are not query times key alone; take "
+            "another model, such as thenlper/gte-small"
+        )
     tokenizer = Tokenizer(
         source.folder / config.transformer,
         config.tokenizer,
@@ -87,11 +105,56 @@ def site(source: Source, dtype: str) -> Site:
         "addresses": model.addresses,
         "batch": model.batch,
         "layers": model.layers,
+        "inside": {
+            "layered": [rows._asdict() for rows in model.inside.layered],
+            "values": [rows._asdict() for rows in model.inside.values],
+            "wordEmbeddings": model.inside.word_embeddings,
+            "added": model.inside.added,
+            "qkv": model.inside.qkv,
+            "context": model.inside.context,
+            "heads": model.inside.heads,
+            "headWidth": model.inside.head_width,
+        },
+        "attentionScale": config.spec.attention_scale,
+        "headSize": config.spec.head_size,
+        "lines": _lines(source, config),
         "tokens": model.tokens,
         "size": model.size,
         "tokenizer": settings,
     }
     return Site(plan, model.module, model.weights)
+
+
+def _lines(source: Source, config: ModelConfig) -> dict[str, dict[str, str]]:
+    """The lines of the reference that make what the page shows: where each stands, and its source."""
+    textbook = TEXTBOOKS[config.architecture.name]
+    stages: dict[str, Stage] = {}
+    ids, offsets = np.zeros(1, np.int32), np.array([0, 1])
+    weights = load_weights(source.folder, config)
+    textbook.forward(config.encoder, weights, ids, offsets, keep_in(stages))
+    names = textbook.NAMES
+    first = names.layer.format(0)
+    attention = first + names.probs.removesuffix("probs")
+    shown = {
+        "embeddings": names.embeddings.rpartition(".")[0] + ".sum",
+        "scores": attention + "scores",
+        "probabilities": attention + "probs",
+        "context": attention + "context",
+        "layer": first + names.output,
+    }
+    lines = {name: {"where": stages[at].where, "source": stages[at].source} for name, at in shown.items()}
+    for name, function in (
+        ("pooling", POOLING_MODES[config.pooling_modes[0]].vectors),
+        ("normalize", normalize),
+    ):
+        path = Path(inspect.getfile(function))
+        try:
+            code, begin = inspect.getsourcelines(function)
+        except OSError:  # installed without its sources
+            code, begin = [""], function.__code__.co_firstlineno
+        where = f"{path.parent.name}/{path.name}:{begin + len(code) - 1}"
+        lines[name] = {"where": where, "source": code[-1].strip().removeprefix("return ")}
+    return lines
 
 
 def write_folder(of: Site, folder: Path) -> None:
@@ -102,7 +165,7 @@ def write_folder(of: Site, folder: Path) -> None:
     scripts = '<script src="disk.js"></script>\n<script type="module" src="app.js"></script>'
     page = _filled(of, policy, '<link rel="stylesheet" href="style.css">', scripts)
     version = minigte.version.__version__
-    files = {name: _read(name).encode() for name in (*WORKER, *PAGE, "disk.js", "style.css")}
+    files = {name: _read(name).encode() for name in dict.fromkeys((*WORKER, *PAGE, "disk.js", "style.css"))}
     files["package.json"] = _read("package.json").replace("{{version}}", version).encode()
     files |= {"kernels.wasm": of.kernels, of.plan["weights"]["file"]: of.weights}
     files |= {"model.json": _json(of.plan).encode(), "index.html": page.encode()}
@@ -151,7 +214,7 @@ def _joined(names: tuple[str, ...]) -> str:
 
 
 def _read(name: str) -> str:
-    return (SITE / name).read_text(encoding="utf-8")
+    return (VIEWS if name == VIEWS.name else SITE / name).read_text(encoding="utf-8")
 
 
 def _json(data: object) -> str:

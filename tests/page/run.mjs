@@ -55,13 +55,32 @@ const tasks = {
     const vectors = batched ? model.embed(tokens) : tokens.map((ids) => model.embed([ids])[0]);
     return vectors.map((vector) => [...vector]);
   },
-  async layers({ folder, ids }) {
+  async layers({ folder, ids, offs }) {
     const { Model } = await load("model");
+    const { scores, softmax, terms } = await load("attention");
     const plan = JSON.parse(fs.readFileSync(`${folder}/model.json`, "utf-8"));
     const read = (name) => new Uint8Array(fs.readFileSync(`${folder}/${name}`));
     const model = await Model.build(plan, read("kernels.wasm"), read("weights.bin"));
-    const states = model.hiddenStates(ids);
-    return { states: states.map((state) => [...state]), last: [...model.hiddenStates(ids).at(-1)] };
+    const { heads, headWidth } = plan.inside;
+    const shape = { heads, headWidth, headSize: plan.headSize, scale: plan.attentionScale };
+    const all = Array.from({ length: heads }, (_, head) => head);
+    const sum = (factors) => factors.reduce((total, [q, k]) => total + q * k, 0) * shape.scale;
+    return offs.map((off) => {
+      const { states, attention } = model.steps(ids, off);
+      return {
+        states: states.map((state) => [...state]),
+        attention: attention.map(
+          (of) =>
+            of && {
+              ...Object.fromEntries(Object.entries(of).map(([name, rows]) => [name, [...rows]])),
+              probabilities: all.map((head) => [...softmax(scores(of, shape, head))]),
+              score: [scores(of, shape, heads - 1)[1], sum(terms(of, shape, heads - 1, 0, 1))],
+            },
+        ),
+        vector: [...model.vector(states.at(-1))],
+        whole: [...model.embed([ids])[0]],
+      };
+    });
   },
 };
 

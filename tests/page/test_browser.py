@@ -22,6 +22,8 @@ import tiny
 from places import ROOT
 from test_web_page import TEXTS, baseline, make
 
+from minigte import Embedder
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = ROOT / ".venv-page" / "axe.min.js"
 FLAGS = (
@@ -227,8 +229,185 @@ def test_tokens_are_chosen_with_the_keyboard(browser: Any, folder: Path, serve: 
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.firstChild.textContent") == "the"
-    assert page.get_by_role("radio", checked=True).count() == 1
-    assert page.get_by_role("img", name="layer 2: 20 numbers, cosine 1.000 with the last").count() == 1
+    assert page.locator("#tokens").get_by_role("radio", checked=True).count() == 1
+    assert page.get_by_role("img", name="layer 1: 20 numbers, cosine 1.000 with the last").count() == 1
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory, web_kernels: None) -> tuple[Path, Embedder]:
+    """The page of a small model that computes in float32, and the model itself."""
+    at = tmp_path_factory.mktemp("exact")
+    model = tiny.write_model(at / "model")
+    make(model, "--dtype", "float32", "-o", at / "page")
+    return at / "page", Embedder(model, backend="numpy")
+
+
+TYPED, OTHER = "the cat sat on the mat", "a dog sat on the mat"
+TABLE = """id => [...document.querySelectorAll(`#${id} tbody tr`)].map(
+  row => [...row.cells].map(cell => cell.textContent))"""
+
+
+def type_both(opened: Opened) -> None:
+    opened.page.locator("#text").fill(TYPED)
+    opened.page.locator("#other").fill(OTHER)
+    opened.until(
+        "document.querySelectorAll('#tokens [role=radio]').length === 9 && "
+        "document.getElementById('links').textContent.includes('dog')"
+    )
+
+
+def test_attention_is_that_of_explain(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    folder, embedder = exact
+    trace = embedder.explain(TYPED)
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    type_both(opened)
+    assert page.get_by_role("gridcell").count() == trace.attentions.shape[0] * trace.attentions.shape[1]
+    page.get_by_label("Leave out the tokens that every text has, [CLS]").uncheck()
+    for layer, head in ((0, 0), (1, 3), (1, 2)):
+        page.get_by_role("gridcell", name=f"layer {layer}, head {head}", exact=True).click()
+        assert page.locator("#head-title").text_content() == f"Layer {layer}, head {head}"
+        page.locator("#matrix").focus()
+        for key in ("PageUp", "Home", "ArrowDown", "ArrowDown", "ArrowRight"):
+            page.keyboard.press(key)
+        attention = trace.layers[layer].attention.self
+        probs, scores = attention.probs[head, 2], attention.scores[head, 2]
+        size = trace.config.spec.head_size
+        wanted = attention.query[2, head * size :][:size] * attention.key[1, head * size :][:size]
+        rows = page.evaluate(TABLE, "row")
+        assert len(rows) == len(trace.tokens)
+        for token, place, score, _, probability in rows:
+            assert token == trace.tokens[int(place)]
+            assert abs(float(score) - scores[int(place)]) < 2e-4
+            assert abs(float(probability) - probs[int(place)]) < 2e-4
+        terms = page.locator("#terms li span").all_text_contents()
+        np.testing.assert_allclose([float(x.replace("−", "-")) for x in terms], wanted, rtol=0, atol=0.0051)
+        assert page.locator("#softmax").text_content().endswith(f"= {probs[1]:.4f}")
+        assert f"gathers {probs[1]:.4f} from" in page.locator("#matrix-readout").text_content()
+    code = page.locator("#lines").text_content()
+    for name in ("scores", "probs"):
+        stage = trace.stage(f"encoder.layer.0.attention.self.{name}")
+        assert stage.source in code
+        assert f"minigte/{stage.where}" in code
+    assert opened.complaints == []
+    page.close()
+
+
+def test_special_tokens_are_left_out(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    folder, embedder = exact
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    type_both(opened)
+    probs = embedder.explain(TYPED).attentions[0, 0]
+    canvas = "document.querySelector('#grid canvas').width"
+    assert page.evaluate(canvas) == len(probs) - 2
+    assert page.locator("#matrix-most").text_content() == f"{probs[1:-1, 1:-1].max():.2f}"
+    left = 100 * (1 - probs[1:-1, 1:-1].sum(axis=1).mean())
+    assert page.locator("#apart-note").text_content().startswith(f"{left:.0f} %")
+    page.get_by_label("Leave out the tokens that every text has, [CLS]").uncheck()
+    assert page.evaluate(canvas) == len(probs)
+    assert page.locator("#matrix-most").text_content() == "1"
+    page.locator("#matrix").focus()
+    page.keyboard.press("PageUp")
+    page.get_by_role("radio", name="arcs").check()
+    drawn = page.locator("#arcs path").count()
+    assert drawn == (probs[0] >= 0.005).sum() + (probs[1:] >= 0.05).sum()
+    page.locator("#text").fill("")  # nothing but special tokens
+    opened.until("document.querySelectorAll('#tokens [role=radio]').length === 3")
+    assert page.evaluate(canvas) == 2
+    assert opened.complaints == []
+    page.close()
+
+
+def test_pairs_are_those_of_explain(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    folder, embedder = exact
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    type_both(opened)
+    wanted = embedder.explain_similarity(TYPED, OTHER)
+    assert abs(float(page.locator("#pair-score").text_content()) - wanted.score) < 2e-4
+    page.get_by_label("Leave out the tokens that every text has", exact=True).uncheck()
+    rows = page.evaluate(TABLE, "top")
+    assert len(rows) == 20
+    for a, b, part in rows:
+        i, j = (int(cell.rpartition("(")[2][:-1]) for cell in (a, b))
+        assert a == f"{wanted.a.tokens[i]} ({i})"
+        assert abs(float(part.replace("−", "-")) - wanted.pairs[i, j]) < 2e-4
+    assert 0 < page.locator("#links path").count() <= 24
+    assert f"add up to {wanted.score:.4f}" in page.locator("#pair-note").text_content()
+    assert opened.complaints == []
+    page.close()
+
+
+def test_heads_and_layers_are_switched(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    opened = Opened(browser, serve(exact[0])).ready()
+    page = opened.page
+    type_both(opened)
+    score = page.locator("#pair-score")
+    before = score.text_content()
+    page.get_by_role("gridcell", name="layer 0, head 2", exact=True).click()
+    page.locator("#switch-head").click()
+    opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 head off')")
+    one = score.text_content()
+    assert f"everything on {before}" in page.locator("#pair-off").text_content()
+    assert page.get_by_role("gridcell", name="layer 0, head 2, switched off").count() == 1
+    page.locator("#switch-layer").click()
+    opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 layer and 1 head off')")
+    assert len({before, one, score.text_content()}) == 3
+    assert page.locator("#layers").text_content().count("off") == 1
+    page.locator("#all-on").click()
+    opened.until("document.getElementById('pair-off').textContent.startsWith('Switch')")
+    assert score.text_content() == before
+    assert opened.complaints == []
+    page.close()
+
+
+def test_the_way_is_walked_by_click_key_and_scroll(
+    browser: Any, exact: tuple[Path, Embedder], serve: Any
+) -> None:
+    folder, embedder = exact
+    opened = Opened(browser, serve(folder), reduced_motion="reduce").ready()
+    page = opened.page
+    type_both(opened)
+    trace = embedder.explain(TYPED)
+    current = "document.querySelector('#steps [aria-current]').firstChild.textContent"
+    names = page.locator("#steps b").all_text_contents()
+    assert names == ["Text", "Tokens", "Embeddings", "2 layers", "Pooling", "Vector"]
+    tokens, width = trace.hidden_states.shape[1:]
+    shapes = [f"{len(TYPED)} characters", f"({tokens},) ids", *2 * [f"({tokens}, {width})"], f"({width},)"]
+    assert page.locator("#steps .pipe small").all_text_contents() == shapes
+    page.locator("#next").click()
+    assert page.evaluate(current) == "Tokens"
+    page.get_by_role("button", name="Pooling").click()
+    assert page.evaluate(current) == "Pooling"
+    shown = page.locator(".panel.current .formula").text_content()
+    assert shown.endswith(f" = {trace['pooled'][0]:.4f}".replace("-", "−"))
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(current) == "Vector"
+    assert f" = {trace.vector[0]:.4f}".replace("-", "−") in page.locator(".panel.current").text_content()
+    page.evaluate("document.getElementById('panels').scrollTo({ left: 0, behavior: 'instant' })")
+    opened.until(f"{current} === 'Text'")
+    for link in page.locator("#panels a").all():
+        assert page.locator(link.get_attribute("href")).count() == 1
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_text_of_128_tokens_and_one_of_more(
+    browser: Any, gte_small: Path, serve: Any, tmp_path: Path
+) -> None:
+    make(gte_small, "-o", tmp_path / "page")
+    opened = Opened(browser, serve(tmp_path / "page")).ready()
+    page = opened.page
+    page.locator("#text").fill("word " * 126)
+    opened.until("document.querySelector('#grid canvas').width === 126")
+    page.locator("#text").fill("word " * 200)
+    opened.until("document.getElementById('heads-view').hidden")
+    assert "202 tokens" in page.locator("#heads-note").text_content()
+    page.locator("#text").fill("a word")
+    opened.until("!document.getElementById('heads-view').hidden")
+    assert opened.complaints == []
     page.close()
 
 
@@ -243,6 +422,9 @@ def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int) 
     page.locator("#sample").click()
     page.locator("#query").fill("bread")
     page.wait_for_selector("#hits li")
+    page.locator("#switch-head").click()
+    page.get_by_role("radio", name="arcs").check()
+    opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 head off')")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pages
 import pytest
 import tiny
+from architectures import CASES
 from click.testing import CliRunner
 from nasty import LONE_SURROGATES, NASTY
 from places import ROOT
@@ -26,8 +28,11 @@ from minigte import Embedder, UnsupportedError
 from minigte.cli.main import cli
 from minigte.engine.level import levels_of
 from minigte.engine.processor import machine
+from minigte.explain.page import VIEWS
+from minigte.loading.weights import load_weights
 from minigte.page.site import PAGE, SITE, WORKER
 from minigte.page.word_piece import word_piece
+from minigte.reference import TEXTBOOKS
 from minigte.vectors.pooling import normalize, pool
 
 HERE = Path(__file__).parent
@@ -167,15 +172,106 @@ def test_vectors_have_the_bits_of_the_baseline(gte_small: Path, dtype: str, tmp_
         assert np.array_equal(np.array(found, np.float32), wanted)
 
 
+TEXT = "the cat sat on the mat"
+
+
+def steps(model: Path, folder: Path, text: str, dtype: str, *offs: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page computes of a text step by step, with these heads and layers off."""
+    make(model, "--dtype", dtype, "-o", folder / "page")
+    [tokenized] = Embedder(model, backend="numpy").tokenizer.tokenize([text])
+    return list(
+        node("layers", folder=str(folder / "page"), ids=list(map(int, tokenized.input_ids)), offs=offs)
+    )
+
+
+def heads_of(rows: list[float], shape: tuple[int, ...], head_size: int) -> np.ndarray:
+    """Rows as the page has them, (T, H K padded), as (H, T, K)."""
+    heads, tokens, _ = shape
+    padded = np.array(rows, np.float32).reshape(tokens, heads, -1).swapaxes(0, 1)
+    assert not padded[:, :, head_size:].any()
+    return padded[:, :, :head_size]
+
+
 @pytest.mark.usefixtures("web_kernels")
 def test_layers_are_those_of_explain(tmp_path: Path) -> None:
     model = tiny.write_model(tmp_path / "model")
-    make(model, "--dtype", "float32", "-o", tmp_path / "page")
-    trace = Embedder(model, backend="numpy").explain("the cat sat on the mat")
-    found = node("layers", folder=str(tmp_path / "page"), ids=list(map(int, trace.input_ids)))
+    [found] = steps(model, tmp_path, TEXT, "float32", {})
+    trace = Embedder(model, backend="numpy").explain(TEXT)
     states = np.array(found["states"], np.float32).reshape(trace.hidden_states.shape)
     np.testing.assert_allclose(states, trace.hidden_states, rtol=0, atol=1e-5)
-    assert found["last"] == found["states"][-1]
+    head_size = trace.config.spec.head_size
+    for layer, of in zip(trace.layers, found["attention"], strict=True):
+        wanted = layer.attention.self
+        shape = wanted.probs.shape
+        np.testing.assert_allclose(np.reshape(of["probabilities"], shape), wanted.probs, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(of["score"], 2 * [wanted.scores[-1, 0, 1]], rtol=0, atol=1e-5)
+        for name in ("query", "key", "value", "context"):
+            heads = heads_of(of[name], shape, head_size).swapaxes(0, 1)
+            np.testing.assert_allclose(
+                heads.reshape(wanted[name].shape), wanted[name], rtol=0, atol=1e-5, err_msg=name
+            )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.usefixtures("web_kernels")
+def test_layers_one_by_one_have_the_bits_of_the_whole_pass(
+    gte_small: Path, dtype: str, tmp_path: Path
+) -> None:
+    [found] = steps(gte_small, tmp_path, "what is the capital of China?", dtype, {})
+    assert found["vector"] == found["whole"]
+    trace = Embedder(gte_small, backend="numpy").explain("what is the capital of China?")
+    shape = trace.attentions.shape[1:]
+    for of, wanted in zip(found["attention"], trace.attentions, strict=True):
+        probs = np.reshape(of["probabilities"], shape)
+        # What the page makes of queries and keys is what the kernels gathered with.
+        value, context = (heads_of(of[name], shape, 32) for name in ("value", "context"))
+        np.testing.assert_allclose(probs @ value, context, rtol=0, atol=2e-5)
+        if dtype == "float32":
+            np.testing.assert_allclose(probs, wanted, rtol=0, atol=1e-4)
+        else:
+            assert np.abs(probs - wanted).mean() < 0.01
+
+
+@pytest.mark.usefixtures("web_kernels")
+def test_heads_and_layers_that_are_off(tmp_path: Path) -> None:
+    """As the reference computes it without them; and afterwards the model has the same bits as before."""
+    model = tiny.write_model(tmp_path / "model")
+    off = {"layers": [0], "heads": [[1, 2], [1, 0]]}
+    before, head, both, after = steps(
+        model, tmp_path, TEXT, "float32", {}, {"heads": [[0, 1]]}, off, {"layers": [], "heads": []}
+    )
+    assert after == before
+    assert [before["attention"][0] is None, both["attention"][0] is None] == [False, True]
+    assert head["whole"] == both["whole"] == before["vector"]
+
+    embedder = Embedder(model, backend="numpy")
+    config, size = embedder.config, embedder.config.spec.head_size
+    weights = load_weights(model, config)
+    ids = np.array(embedder.tokenizer.tokenize([TEXT])[0].input_ids, np.int32)
+    forward = TEXTBOOKS[config.architecture.name].forward
+
+    def without(layer: Any, *heads: int) -> Any:
+        kept = np.ones(layer.value_bias.shape, np.float32)
+        for number in heads:
+            kept[number * size : (number + 1) * size] = 0
+        return replace(
+            layer, value_weight=layer.value_weight * kept[:, None], value_bias=layer.value_bias * kept
+        )
+
+    first, second = weights.layers
+    for found, layers in ((head, (without(first, 1), second)), (both, (without(second, 2, 0),))):
+        encoder = replace(config.encoder, num_hidden_layers=len(layers))
+        wanted = forward(encoder, replace(weights, layers=layers), ids, np.array([0, len(ids)]))
+        last = np.array(found["states"][-1], np.float32).reshape(wanted.shape)
+        np.testing.assert_allclose(last, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["t5", "mpnet"])
+def test_models_that_attend_otherwise_are_refused(name: str, tmp_path: Path) -> None:
+    tiny.write_model(tmp_path / "model", CASES[name].config)
+    message = error(tmp_path / "model", "-o", tmp_path / "page")
+    assert "cannot show how" in message
+    assert "thenlper/gte-small" in message
 
 
 def test_a_browser_without_web_assembly() -> None:
@@ -194,14 +290,16 @@ def test_two_pages_are_the_same(tmp_path: Path) -> None:
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "two").iterdir())
     made = "disk.js", "index.html", "kernels.wasm", "model.json", "package.json", "style.css", "weights.bin"
-    assert files == sorted([*WORKER, *PAGE, *made])
+    assert files == sorted({*WORKER, *PAGE, *made})
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
 def test_joined_modules_have_every_name_once() -> None:
     for names in (WORKER, PAGE):
-        text = "".join((SITE / name).read_text(encoding="utf-8") for name in names)
+        text = "".join(
+            (VIEWS if name == VIEWS.name else SITE / name).read_text(encoding="utf-8") for name in names
+        )
         found = re.findall(
             r"^(?:export )?(?:async )?(?:const|let|class|function\*?) (\w+)", text, re.MULTILINE
         )

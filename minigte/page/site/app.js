@@ -1,49 +1,10 @@
-// What a reader does with the model: compare texts, search notes, look at a vector being made.
+// What a reader does with the model: look at a vector being made, compare texts, search notes.
 
+import { byId, clean, count, fail, latest, milliseconds } from "./dom.js";
+import { inside } from "./inside.js";
 import { Embedder, cosine } from "./minigte.js";
 import { passages } from "./passages.js";
-
-const byId = (id) => document.getElementById(id);
-
-function element(name, text = "", properties = {}) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(text);
-  return made;
-}
-
-const milliseconds = (since) => `${Math.round(performance.now() - since)} ms`;
-const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-// What was typed or read may hold half a character, which is no text.
-const clean = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
-
-// Run the latest call only: while one is computed, those that come in are forgotten but for the last.
-function latest(work) {
-  let running = false;
-  let again = false;
-  return async function run() {
-    if (running) {
-      again = true;
-      return;
-    }
-    running = true;
-    try {
-      await work();
-    } catch (error) {
-      fail(error);
-    }
-    running = false;
-    if (again) {
-      again = false;
-      run();
-    }
-  };
-}
-
-function fail(error) {
-  byId("state").className = "failed";
-  byId("state").textContent = error.message;
-  byId("progress").hidden = true;
-}
+import { make } from "./views.js";
 
 // --- The model -------------------------------------------------------------------------------------------
 
@@ -115,16 +76,14 @@ function drawSimilarities(texts, scores) {
   const table = byId("similarities");
   const apart = scores.flatMap((row, i) => row.filter((_, j) => i !== j));
   const [least, most] = [Math.min(...apart), Math.max(...apart)];
-  const head = element("tr");
-  head.append(element("td"), ...texts.map((_, i) => element("th", String(i + 1), { scope: "col" })));
-  head.firstChild.className = "corner";
+  const numbers = texts.map((_, i) => make("th", { scope: "col" }, String(i + 1)));
+  const head = make("tr", {}, make("td", { class: "corner" }), ...numbers);
   const rows = texts.map((text, i) => {
-    const row = element("tr");
-    row.append(element("th", `${i + 1} ${text}`, { scope: "row", title: text }));
+    const row = make("tr", {}, make("th", { scope: "row", title: text }, `${i + 1} ${text}`));
     for (const [j, score] of scores[i].entries()) {
-      const cell = element("td", score.toFixed(3));
+      const cell = make("td", {}, score.toFixed(3));
       const strength = i === j || most === least ? 0 : (score - least) / (most - least);
-      cell.style.backgroundColor = `rgb(var(--mark) / ${(strength * 0.35).toFixed(3)})`;
+      cell.style.backgroundColor = `rgb(var(--tint) / ${(strength * 0.35).toFixed(3)})`;
       row.append(cell);
     }
     return row;
@@ -184,11 +143,11 @@ function search(embedder) {
     const hits = notes.map((note) => ({ ...note, score: cosine(vector, note.vector) }));
     hits.sort((a, b) => b.score - a.score);
     byId("hits").replaceChildren(
-      ...hits.slice(0, SHOWN).map(({ path, text, score }) => {
-        const item = element("li");
-        item.append(element("small", `${score.toFixed(3)}  ${path}`), element("p", text));
-        return item;
-      }),
+      ...hits
+        .slice(0, SHOWN)
+        .map(({ path, text, score }) =>
+          make("li", {}, make("small", {}, `${score.toFixed(3)}  ${path}`), make("p", {}, text)),
+        ),
     );
   });
 
@@ -250,91 +209,6 @@ function search(embedder) {
       fail(error);
     }
   });
-}
-
-// --- Inside ----------------------------------------------------------------------------------------------
-
-const MOST_TOKENS_SHOWN = 128;
-
-function inside(embedder) {
-  let chosen = -1; // a token, or -1 for the whole text
-  let seen;
-
-  function draw() {
-    const { ids, tokens, isCut } = seen;
-    const shown = Math.min(tokens.length, MOST_TOKENS_SHOWN);
-    if (chosen >= shown) chosen = -1;
-    const choices = [["whole text", count(ids.length, "token")], ...tokens.slice(0, shown).map((token, i) => [token, ids[i]])];
-    const group = byId("tokens");
-    const hadFocus = group.contains(document.activeElement);
-    group.replaceChildren(
-      ...choices.map(([token, id], i) => {
-        const button = element("button", token, { type: "button", role: "radio", tabIndex: i - 1 === chosen ? 0 : -1 });
-        button.setAttribute("aria-checked", String(i - 1 === chosen));
-        button.append(element("small", String(id)));
-        button.addEventListener("click", () => choose(i - 1));
-        return button;
-      }),
-    );
-    if (hadFocus) group.children[chosen + 1].focus();
-    drawLayers();
-    byId("inside-note").textContent = isCut
-      ? `The text is longer than the ${embedder.maxLength} tokens that the model reads: it was cut there.`
-      : "";
-  }
-
-  function choose(token) {
-    chosen = token;
-    draw();
-    byId("tokens").children[chosen + 1].focus();
-  }
-
-  function drawLayers() {
-    const width = embedder.dimension;
-    const rows = seen.states.map((state, layer) =>
-      chosen < 0 ? seen.vectors[layer] : state.subarray(chosen * width, (chosen + 1) * width),
-    );
-    const last = rows.at(-1);
-    byId("layers").replaceChildren(
-      ...rows.map((row, layer) => {
-        const name = layer ? `layer ${layer}` : "embeddings";
-        const alike = cosine(row, last).toFixed(3);
-        const line = element("div", element("span", name), { className: "layer" });
-        line.append(strip(row, `${name}: ${row.length} numbers, cosine ${alike} with the last`), element("span", alike));
-        return line;
-      }),
-    );
-  }
-
-  // A row of numbers as a row of colours: blue below zero, red above.
-  function strip(row, label) {
-    const canvas = element("canvas", "", { width: row.length, height: 1 });
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", label);
-    const image = new ImageData(row.length, 1);
-    const largest = [...row].map(Math.abs).sort((a, b) => a - b)[Math.floor(row.length * 0.98)] || 1;
-    row.forEach((x, i) => {
-      const strength = Math.min(1, Math.abs(x) / largest);
-      const [r, g, b] = x < 0 ? [33, 102, 172] : [178, 24, 43];
-      image.data.set([r, g, b, 255 * strength], 4 * i);
-    });
-    canvas.getContext("2d").putImageData(image, 0, 0);
-    return canvas;
-  }
-
-  const show = latest(async () => {
-    seen = await embedder.layers(clean(byId("text").value));
-    draw();
-  });
-  byId("tokens").addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const { length } = byId("tokens").children;
-    choose(((chosen + 1 + step + length) % length) - 1);
-  });
-  byId("text").addEventListener("input", show);
-  return show();
 }
 
 load()

@@ -65,14 +65,21 @@ export class Embedder {
     return vectors;
   }
 
-  /** The texts' tokens: {ids, tokens, isCut} of each. */
+  /** The texts' tokens: {ids, tokens, isCut, own} of each; tokens from own[0] up to own[1] are the text's own. */
   async tokenize(texts) {
     return this.#call("tokenize", texts);
   }
 
-  /** One text on its way: {ids, tokens, isCut, states, vectors}, the last two of the embeddings and every layer. */
-  async layers(text) {
-    return this.#call("layers", text);
+  /**
+   * One text on its way: {ids, tokens, isCut, own, states, vectors, attention}.
+   *
+   * states and vectors are of the embeddings and of every layer. attention is of every layer: {query, key}, as
+   * the kernels made them, (T, heads * headWidth) each, and probabilities, (T, T) for each head, or null where
+   * there are more than 128 tokens. off: {layers, heads} that are left out, layers by number, heads as
+   * [layer, head]; the attention of a layer that is left out is null.
+   */
+  async layers(text, off = {}) {
+    return this.#call("layers", text, off);
   }
 
   /** End the worker; what it has not answered never comes. */

@@ -8,6 +8,8 @@ const SIMD = Uint8Array.of(
   ...[253, 98, 11],
 );
 const PAGE = 65536; // bytes of memory, WebAssembly's unit
+// Of an array's words in the table: how many items it has, where it lies, and how many rows it has.
+const [ITEMS, ADDRESS, ROWS] = [2, 4, 5];
 
 /** Say what this browser lacks, before anything large is fetched. Throws an Error. */
 export function checkBrowser() {
@@ -81,17 +83,76 @@ export class Model {
     return vectors;
   }
 
-  /** One text's hidden states: of its embeddings and after every layer, each (T, D). */
-  hiddenStates(ids) {
-    const layers = this.#table[this.#plan.layers];
+  /**
+   * One text step by step: {states, attention}.
+   *
+   * states: its hidden states, of the embeddings and after every layer, each (T, D); attention: of each layer
+   * query, key, value and context, (T, H K) each, as the kernels left them. off: what is left out, layers by
+   * number and heads as [layer, head]. A head that is off gathers nothing, and a layer that is off leaves the
+   * hidden state as it is, and its attention is null. The model is as before afterwards, to the last bit.
+   */
+  steps(ids, { layers = [], heads = [] } = {}) {
+    const { inside, batch, layers: depth } = this.#plan;
+    const table = this.#table.slice();
+    const silenced = heads.flatMap(([layer, head]) => this.#silence(layer, head));
     try {
-      return Array.from({ length: Number(layers) + 1 }, (_, layer) => {
-        this.#table[this.#plan.layers] = BigInt(layer);
-        return this.#run([ids]);
-      });
+      const count = Number(table[depth]);
+      this.#table[depth] = 0n;
+      const states = [this.#run([ids])];
+      // Now the kernels are given one layer, and look tokens up in the state that the last run left.
+      for (const { word } of inside.layered) this.#table[word + ROWS] = 1n;
+      for (const word of inside.added) this.#table[word + ROWS] = 0n;
+      this.#table[inside.wordEmbeddings + ADDRESS] = table[batch.out + ADDRESS];
+      this.#table[inside.wordEmbeddings + ROWS] = BigInt(ids.length);
+      const rows = ids.map((_, row) => row);
+      const attention = [];
+      for (let layer = 0; layer < count; layer++) {
+        if (layers.includes(layer)) {
+          states.push(states.at(-1));
+          attention.push(null);
+          continue;
+        }
+        for (const { word, bytes } of inside.layered) {
+          this.#table[word + ADDRESS] = table[word + ADDRESS] + BigInt(layer * bytes);
+        }
+        states.push(this.#run([rows]));
+        attention.push(this.#attention(ids.length));
+      }
+      return { states, attention };
     } finally {
-      this.#table[this.#plan.layers] = layers;
+      for (const restore of silenced.reverse()) restore();
+      this.#table.set(table);
     }
+  }
+
+  // Set what makes a head's values to zero; gives what sets it back.
+  #silence(layer, head) {
+    const { values, heads } = this.#plan.inside;
+    return values.map(({ word, bytes }) => {
+      const size = bytes / heads;
+      const begin = Number(this.#table[word + ADDRESS]) + layer * bytes + head * size;
+      const weights = new Uint8Array(this.#memory.buffer, begin, size);
+      const kept = weights.slice();
+      weights.fill(0);
+      return () => weights.set(kept);
+    });
+  }
+
+  // What the last layer of the last run left, of so many tokens.
+  #attention(tokens) {
+    const { qkv, context, heads, headWidth } = this.#plan.inside;
+    const width = heads * headWidth;
+    const all = new Float32Array(this.#memory.buffer, Number(this.#table[qkv + ADDRESS]), tokens * 3 * width);
+    const [query, key, value] = [0, 1, 2].map((part) => {
+      const rows = new Float32Array(tokens * width);
+      for (let n = 0; n < tokens; n++) {
+        const begin = (3 * n + part) * width;
+        rows.set(all.subarray(begin, begin + width), n * width);
+      }
+      return rows;
+    });
+    const gathered = new Float32Array(this.#memory.buffer, Number(this.#table[context + ADDRESS]), tokens * width);
+    return { query, key, value, context: gathered.slice() };
   }
 
   /** What pooling and norm make of one text's hidden states. */
@@ -120,9 +181,9 @@ export class Model {
 
   // An array of the table with so many rows.
   #array(type, word, rows, width = 1) {
-    this.#table[word + 2] = BigInt(rows * width);
-    this.#table[word + 5] = BigInt(rows);
-    return new type(this.#memory.buffer, Number(this.#table[word + 4]), rows * width);
+    this.#table[word + ITEMS] = BigInt(rows * width);
+    this.#table[word + ROWS] = BigInt(rows);
+    return new type(this.#memory.buffer, Number(this.#table[word + ADDRESS]), rows * width);
   }
 }
 

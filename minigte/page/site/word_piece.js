@@ -57,7 +57,10 @@ export class WordPiece {
     return this.#settings.vocab[id];
   }
 
-  /** The ids of a text, special tokens included, cut to what the model reads; and whether there were more. */
+  /**
+   * The ids of a text, special tokens included, cut to what the model reads; whether there were more; and the
+   * first of its own tokens and the one behind the last, the others being what every text has.
+   */
   tokenize(text) {
     const lone = /\p{Surrogate}/u.exec(text);
     if (lone) {
@@ -81,7 +84,9 @@ export class WordPiece {
         }
       }
     }
-    return { ids: [...before, ...ids.slice(0, room), ...after], isCut: ids.length > room };
+    const kept = ids.slice(0, room);
+    const own = [before.length, before.length + kept.length];
+    return { ids: [...before, ...kept, ...after], isCut: ids.length > room, own };
   }
 
   #addedId(part) {

@@ -1,11 +1,15 @@
 // What computes, in a thread of its own, so that the page is never held up.
 
+import { scores, softmax } from "./attention.js";
 import { Model, checkBrowser } from "./model.js";
 import { hexOfSha256 } from "./sha256.js";
 import { WordPiece } from "./word_piece.js";
 
+const MOST_ATTENDING = 128; // tokens of a text whose probabilities are given: they are T x T for every head
+
 let model;
 let tokenizer;
+let shape; // of the heads
 
 const methods = {
   /** source: {url} of a folder, or {plan, kernels, weights}, its files. */
@@ -17,8 +21,10 @@ const methods = {
     const weights = source.weights ?? (await kept(plan.weights, source.url));
     model = await Model.build(plan, kernels, weights);
     tokenizer = new WordPiece(plan.tokenizer);
-    const { name, dtype, hiddenSize, prompts, minigte } = plan;
-    return { name, dtype, dimension: hiddenSize, maxLength: plan.tokenizer.maxLength, prompts, minigte };
+    const { name, dtype, hiddenSize, prompts, pooling, lines, headSize, minigte } = plan;
+    const { maxLength } = plan.tokenizer;
+    shape = { heads: plan.inside.heads, headWidth: plan.inside.headWidth, headSize, scale: plan.attentionScale };
+    return { name, dtype, dimension: hiddenSize, maxLength, prompts, pooling, lines, shape, minigte };
   },
 
   embed(texts) {
@@ -29,15 +35,29 @@ const methods = {
 
   tokenize(texts) {
     return texts.map((text) => {
-      const { ids, isCut } = tokenizer.tokenize(text);
-      return { ids, tokens: ids.map((id) => tokenizer.token(id)), isCut };
+      const { ids, isCut, own } = tokenizer.tokenize(text);
+      return { ids, tokens: ids.map((id) => tokenizer.token(id)), isCut, own };
     });
   },
 
-  layers(text) {
-    const [{ ids, tokens, isCut }] = methods.tokenize([text]);
-    const states = model.hiddenStates(ids);
-    return { ids, tokens, isCut, states, vectors: states.map((state) => model.vector(state)) };
+  layers(text, off) {
+    const [tokenized] = methods.tokenize([text]);
+    const { states, attention } = model.steps(tokenized.ids, off);
+    const probabilities = ({ query, key }) =>
+      Array.from({ length: shape.heads }, (_, head) => softmax(scores({ query, key }, shape, head)));
+    return {
+      ...tokenized,
+      states,
+      vectors: states.map((state) => model.vector(state)),
+      attention: attention.map(
+        (of) =>
+          of && {
+            query: of.query,
+            key: of.key,
+            probabilities: tokenized.ids.length > MOST_ATTENDING ? null : probabilities(of),
+          },
+      ),
+    };
   },
 };
 
@@ -99,9 +119,16 @@ async function check(weights, { bytes: size, sha256 }) {
   if ((await hexOfSha256(weights)) !== sha256) throw new Error(`the weights are damaged: ${way}`);
 }
 
+// The memory of all arrays of numbers in a result, which is handed over, not copied.
+function* buffers(value) {
+  if (ArrayBuffer.isView(value)) yield value.buffer;
+  else if (value && typeof value === "object") for (const part of Object.values(value)) yield* buffers(part);
+}
+
 self.onmessage = async ({ data: { id, method, args } }) => {
   try {
-    postMessage({ id, result: await methods[method](...args) });
+    const result = await methods[method](...args);
+    postMessage({ id, result }, [...new Set(buffers(result))]);
   } catch (error) {
     postMessage({ id, error: error.message });
   }

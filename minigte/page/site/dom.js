@@ -1,0 +1,37 @@
+// Small help for the page's scripts.
+
+export const byId = (id) => document.getElementById(id);
+export const milliseconds = (since) => `${Math.round(performance.now() - since)} ms`;
+export const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
+export const fixed = (number, digits) => number.toFixed(digits).replace("-", "−");
+// What was typed or read may hold half a character, which is no text.
+export const clean = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
+
+// Run the latest call only: while one is computed, those that come in are forgotten but for the last.
+export function latest(work) {
+  let running = false;
+  let again = false;
+  return async function run() {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    try {
+      await work();
+    } catch (error) {
+      fail(error);
+    }
+    running = false;
+    if (again) {
+      again = false;
+      run();
+    }
+  };
+}
+
+export function fail(error) {
+  byId("state").className = "failed";
+  byId("state").textContent = error.message;
+  byId("progress").hidden = true;
+}

@@ -1,0 +1,237 @@
+// Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
+
+import { terms } from "./attention.js";
+import { byId, fixed } from "./dom.js";
+import { drawArcs, drawMatrix, drawRamp, fill, listen, make, moved, named, shaded } from "./views.js";
+
+/** The line of the reference that makes something, and where the course explains it. */
+export function line({ where, source }, course) {
+  return make("figure", { class: "code" }, make("pre", { tabindex: 0 }, make("code", {}, source)),
+    make("figcaption", {}, `minigte/${where} · course, ${course}`));
+}
+
+/**
+ * off: what is switched off; change(): called after something was.
+ *
+ * Gives {show, redraw, ask}: show(seen) is called with every new text, redraw() where colours have changed, and
+ * ask(i) where a token is chosen elsewhere.
+ */
+export function heads(embedder, off, change) {
+  const { shape, lines } = embedder;
+  let seen;
+  let [layer, head] = [0, 0];
+  let cell; // the token that asks, and one that it gathers from
+
+  // The tokens that are shown: all, or the text's own.
+  function shown() {
+    const all = seen.tokens.map((_, i) => i);
+    const [first, last] = seen.own;
+    return byId("apart").checked && last > first ? all.slice(first, last) : all;
+  }
+
+  const probabilities = (at, number) => seen.attention[at]?.probabilities?.[number];
+
+  function largest(of, places) {
+    let found = 0;
+    for (const i of places) for (const j of places) found = Math.max(found, of[i * seen.tokens.length + j]);
+    return found || 1;
+  }
+
+  // Colours go by the square root, from 0 to 1, or to the largest that is shown where the others are apart.
+  function shade(of, places) {
+    const most = byId("apart").checked ? largest(of, places) : 1;
+    return (a, b) => Math.sqrt(of[places[a] * seen.tokens.length + places[b]] / most);
+  }
+
+  function show(next) {
+    seen = next;
+    const tooLong = seen.attention.some((of) => of && !of.probabilities);
+    byId("heads-view").hidden = tooLong;
+    byId("heads-note").textContent = tooLong
+      ? `The text has ${seen.tokens.length} tokens. Attention is shown for texts of up to 128.`
+      : "";
+    if (!tooLong) draw();
+  }
+
+  function draw() {
+    const places = shown();
+    cell ??= strongest(probabilities(layer, head), places) ?? [places[0], places[0]];
+    cell = cell.map((place) => (places.includes(place) ? place : places[0]));
+    drawGrid(places);
+    drawHead(places);
+  }
+
+  // --- All heads
+
+  function drawGrid(places) {
+    const grid = byId("grid");
+    const count = seen.attention.length;
+    if (grid.children.length !== count + 1 || grid.children[0].children.length !== shape.heads + 1) build(grid, count);
+    byId("grid-help").textContent =
+      `${count} layers of ${shape.heads} heads, counted from 0: layers downwards, heads to the right. Choose one with the mouse or the arrow keys.`;
+    const colours = ["--none", "--full"].map((name) =>
+      getComputedStyle(document.documentElement).getPropertyValue(name).trim().split(/\s+/).map(Number));
+    for (let l = 0; l < count; l++) {
+      for (let h = 0; h < shape.heads; h++) {
+        const box = grid.children[l + 1].children[h + 1];
+        const of = probabilities(l, h);
+        const isOff = !of || off.heads.has(`${l} ${h}`);
+        const isChosen = l === layer && h === head;
+        box.classList.toggle("off", isOff);
+        box.setAttribute("aria-selected", isChosen);
+        box.setAttribute("aria-label", `layer ${l}, head ${h}${isOff ? ", switched off" : ""}`);
+        box.tabIndex = isChosen ? 0 : -1;
+        const canvas = box.firstChild;
+        canvas.width = canvas.height = places.length;
+        if (of) canvas.getContext("2d").putImageData(shaded(places.length, places.length, shade(of, places), colours), 0, 0);
+      }
+    }
+  }
+
+  function build(grid, count) {
+    grid.style.setProperty("--heads", shape.heads);
+    grid.replaceChildren(
+      make("div", { role: "row" }, make("span", { role: "columnheader" }, make("span", { class: "hidden" }, "layer")),
+        ...Array.from({ length: shape.heads }, (_, h) => make("span", { role: "columnheader" }, String(h)))),
+      ...Array.from({ length: count }, (_, l) =>
+        make("div", { role: "row" }, make("span", { role: "rowheader" }, String(l)),
+          ...Array.from({ length: shape.heads }, (_, h) => {
+            const box = make("div", { role: "gridcell" }, make("canvas", { "aria-hidden": true }));
+            box.addEventListener("click", () => open(l, h));
+            return box;
+          }))));
+    grid.onkeydown = (event) => {
+      const to = moved(event.key, [layer, head], [count, shape.heads]);
+      if (!to) return;
+      event.preventDefault();
+      open(...to);
+      grid.children[layer + 1].children[head + 1].focus();
+    };
+  }
+
+  function open(l, h) {
+    [layer, head] = [l, h];
+    cell = strongest(probabilities(layer, head), shown()) ?? cell;
+    draw();
+  }
+
+  // The cell that is largest among those shown.
+  function strongest(of, places) {
+    if (!of) return undefined;
+    const at = ([i, j]) => of[i * seen.tokens.length + j];
+    return places.flatMap((i) => places.map((j) => [i, j])).reduce((a, b) => (at(b) > at(a) ? b : a));
+  }
+
+  // --- One head
+
+  const describe = (i, j) =>
+    `${named(seen.tokens[i], i)} gathers ${probabilities(layer, head)[i * seen.tokens.length + j].toFixed(4)} from ${named(seen.tokens[j], j)}`;
+
+  function drawHead(places) {
+    const of = probabilities(layer, head);
+    const [headOff, layerOff] = [off.heads.has(`${layer} ${head}`), off.layers.has(layer)];
+    byId("head-title").textContent = `Layer ${layer}, head ${head}`;
+    byId("switch-head").textContent = `Switch this head ${headOff ? "on" : "off"}`;
+    byId("switch-layer").textContent = `Switch layer ${layer} ${layerOff ? "on" : "off"}`;
+    byId("all-on").hidden = !off.heads.size && !off.layers.size;
+    byId("head-on").hidden = byId("sum").hidden = !of;
+    byId("head-note").textContent = layerOff
+      ? "This layer is switched off: what comes in goes out as it is."
+      : headOff
+        ? "This head is switched off: it still attends as below, but what it gathers is zero."
+        : "";
+    if (!of) return;
+    const tokens = places.map((i) => seen.tokens[i]);
+    const at = (a, b) => of[places[a] * seen.tokens.length + places[b]];
+    const arcs = document.querySelector("[name=head-view]:checked").value === "arcs";
+    byId("matrix-view").hidden = arcs;
+    byId("arcs-view").hidden = !arcs;
+    if (arcs) {
+      const most = byId("apart").checked ? largest(of, places) : 1;
+      drawArcs(byId("arcs"), { rows: tokens, columns: tokens, chosen: places.indexOf(cell[0]),
+        strength: (a, b) => (at(a, b) / most < (places[a] === cell[0] ? 0.005 : 0.05) ? null : at(a, b) / most),
+        describe: (a, b) => describe(places[a], places[b]),
+        label: `Layer ${layer}, head ${head}: arcs from each token to those it gathers from; the table holds the numbers` });
+    } else {
+      byId("matrix").setAttribute("aria-label", `Layer ${layer}, head ${head}: attention of ${tokens.length} tokens`);
+      drawMatrix(byId("matrix"), { rows: tokens, columns: tokens, shade: shade(of, places),
+        room: Math.max(200, byId("matrix").parentElement.clientWidth - 120),
+        chosen: cell.map((place) => places.indexOf(place)) });
+      byId("matrix-readout").textContent = describe(...cell);
+      drawRamp(byId("matrix-ramp"), Math.sqrt);
+      byId("matrix-most").textContent = byId("apart").checked ? largest(of, places).toFixed(2) : "1";
+    }
+    const T = seen.tokens.length;
+    const own = places.reduce((sum, i) => sum + places.reduce((part, j) => part + of[i * T + j], 0), 0) / places.length;
+    byId("apart-note").textContent = places.length < T
+      ? `${(100 * (1 - own)).toFixed(0)} % of what the words gather here comes from ${seen.tokens.filter((_, i) => !places.includes(i)).join(" and ")}, left out of the picture.`
+      : "";
+    drawSum(of);
+  }
+
+  // --- One cell
+
+  function drawSum(of) {
+    const [i, j] = cell;
+    const T = seen.tokens.length;
+    const factors = (to) => terms(seen.attention[layer], shape, head, i, to);
+    const dot = (to) => factors(to).reduce((sum, [q, k]) => sum + q * k, 0);
+    const row = seen.tokens.map((_, to) => dot(to) * shape.scale);
+    const most = Math.max(...row);
+    const powers = row.map((score) => Math.exp(score - most));
+    const total = powers.reduce((a, b) => a + b);
+    byId("sum-title").textContent = `${named(seen.tokens[i], i)} asks, ${named(seen.tokens[j], j)} answers: ${of[i * T + j].toFixed(4)}`;
+    const parts = factors(j);
+    const strongest = Math.max(...parts.map(([q, k]) => Math.abs(q * k))) || 1;
+    byId("terms").replaceChildren(
+      ...parts.map(([q, k]) => {
+        const product = q * k;
+        const item = make("li", {}, make("small", {}, `${fixed(q, 2)} × ${fixed(k, 2)}`), make("span", {}, fixed(product, 2)));
+        item.style.backgroundColor = `rgb(var(${product < 0 ? "--against" : "--tint"}) / ${(0.4 * Math.abs(product) / strongest).toFixed(3)})`;
+        return item;
+      }));
+    byId("score-sum").textContent = `q · k = ${fixed(dot(j), 2)}`;
+    byId("score-scaled").textContent =
+      `s = q · k / √${shape.headSize} = ${fixed(dot(j), 2)} × ${shape.scale.toFixed(4)} = ${fixed(row[j], 4)}`;
+    byId("softmax").textContent =
+      `p = e^(s − largest) / Σ = e^(${fixed(row[j], 2)} − ${most < 0 ? `(${fixed(most, 2)})` : fixed(most, 2)}) / ${total.toFixed(4)} = ${powers[j].toFixed(4)} / ${total.toFixed(4)} = ${of[i * T + j].toFixed(4)}`;
+    byId("row").caption.textContent = `All that ${named(seen.tokens[i], i)} gathers: shares of 1`;
+    const order = row.map((_, to) => to).sort((a, b) => row[b] - row[a] || a - b);
+    fill(byId("row"), order.map((to) => [seen.tokens[to], String(to), row[to].toFixed(4), powers[to].toFixed(4), of[i * T + to].toFixed(4)]));
+  }
+
+  function choose(i, j) {
+    cell = [i, j];
+    draw();
+  }
+
+  listen(byId("matrix"), byId("matrix-readout"), {
+    size: () => [shown().length, shown().length],
+    chosen: () => cell.map((place) => shown().indexOf(place)),
+    choose: (a, b) => choose(shown()[a], shown()[b]),
+    describe: (a, b) => describe(shown()[a], shown()[b]),
+  });
+  byId("arcs").addEventListener("click", ({ target }) => {
+    if (target.dataset.token) choose(shown()[target.dataset.token], cell[1]);
+  });
+  byId("apart").addEventListener("change", () => draw());
+  for (const radio of document.querySelectorAll("[name=head-view]")) radio.addEventListener("change", () => draw());
+  const flip = (set, key) => (set.delete(key) ? set : set.add(key));
+  byId("switch-head").addEventListener("click", () => {
+    flip(off.heads, `${layer} ${head}`);
+    change();
+  });
+  byId("switch-layer").addEventListener("click", () => {
+    flip(off.layers, layer);
+    change();
+  });
+  byId("all-on").addEventListener("click", () => {
+    off.heads.clear();
+    off.layers.clear();
+    byId("switch-head").focus();
+    change();
+  });
+  byId("lines").append(line(lines.scores, "page 3: Attention"), line(lines.probabilities, "page 3: Attention"));
+
+  return { show, redraw: () => seen && show(seen), ask: (i) => choose(i, cell?.[1] ?? i) };
+}
