@@ -128,6 +128,9 @@ soak: .venv-test/installed  ## 16 threads and 4 forked workers compared bit for 
 docs: .venv-docs/installed  ## build the course into docs/_build/html and follow its links
 	@rm -rf docs/_build
 	@.venv-docs/bin/python tools/gallery.py docs/_build/pages/gallery
+	@mkdir -p docs/_build/pages/try
+	@.venv-docs/bin/minigte page $${MINIGTE_MODEL:-thenlper/gte-small} -o docs/_build/pages/try/index.html || \
+		echo "the course is built without the page in which the model computes" >&2
 	@.venv-docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build/html
 	@.venv-docs/bin/python -m pytest --quiet --noconftest tests/test_site.py
 	@echo "docs/_build/html/index.html" >&2

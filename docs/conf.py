@@ -26,6 +26,21 @@ html_show_sphinx = False
 html_copy_source = False
 html_extra_path = ["_build/pages"]  # tools/gallery.py writes the pages that the gallery's pictures lead to
 
+# What `make docs` puts there where the WebAssembly kernels are, and the view of it for a page of the course.
+TRY = Path(__file__).parent / "_build" / "pages" / "try" / "index.html"
+VIEWS = {
+    "1-from-text-to-ids": "inside-title",
+    "2-embeddings": "inside-title",
+    "3-attention": "heads-title",
+    "4-feed-forward-and-gelu": "inside-title",
+    "5-residuals-and-layernorm": "inside-title",
+    "6-pooling-and-similarity": "pair-title",
+}
+TRIED = """<details class="try"><summary>Try it with your own sentence</summary>
+<p>The model itself, in this page: {size:.0f} MB, and nothing you type leaves it.
+<a href="try/index.html#{view}">Open it on its own</a></p>
+<iframe src="try/index.html#{view}" loading="lazy" title="The model in this page"></iframe></details>"""
+
 
 def mathml(node: nodes.math | nodes.math_block, as_block: bool) -> str:
     """A formula as MathML, which browsers draw themselves: no script, no fonts to fetch."""
@@ -55,10 +70,21 @@ def link_gallery(app: Sphinx, doctree: nodes.document, name: str) -> None:
         image.replace_self(nodes.reference("", "", image.deepcopy(), refuri=f"gallery/{page}.html"))
 
 
+def let_try(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """In the pages of the course that the model can be tried beside, put it in front of the exercises."""
+    if name in VIEWS and TRY.exists():
+        code = TRIED.format(view=VIEWS[name], size=TRY.stat().st_size / 1e6)
+        for section in doctree.findall(nodes.section):
+            if "exercises" in section["ids"]:
+                section.parent.insert(section.parent.index(section), nodes.raw("", code, format="html"))
+                return
+
+
 def setup(app: Sphinx) -> None:
-    """Write formulas as MathML, and the gallery's pictures as links."""
+    """Write formulas as MathML, the gallery's pictures as links, and the model into the course."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("doctree-resolved", link_gallery)
+    app.connect("doctree-resolved", let_try)
 
 
 html_math_renderer = "mathml"

@@ -58,7 +58,8 @@ def missing(page: Page, target: str) -> bool:
 
 @each_page
 def test_it_loads_only_its_own_files(page: Page) -> None:
-    assert [target for target in page.loads if urlsplit(target).netloc or missing(page, target)] == []
+    loads = [target for target in page.loads if urlsplit(target).scheme != "data"]
+    assert [target for target in loads if urlsplit(target).netloc or missing(page, target)] == []
 
 
 @each_page
@@ -130,6 +131,21 @@ def test_it_fits_every_screen(tab: Any, path: Path) -> None:
         tab.set_viewport_size({"width": width, "height": 800})
         found[width] = (tab.evaluate(SIDEWAYS), tab.evaluate(CUT) if width >= 1080 else [])
     assert {width: seen for width, seen in found.items() if seen != (0, [])} == {}
+
+
+@pytest.mark.skipif(
+    not (SITE / "try" / "index.html").exists(), reason="no WebAssembly kernels: lld, make docs"
+)
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("[1-6]-*.md")), ids=lambda path: path.name)
+def test_the_model_is_tried_in_the_course(tab: Any, path: Path) -> None:
+    """It is loaded when it is opened, not before; from files too."""
+    tab.goto((SITE / f"{path.stem}.html").as_uri())
+    assert len(tab.frames) == 1 or not tab.frames[1].url.endswith("html")
+    tab.get_by_text("Try it with your own sentence").click()
+    frame = tab.frame_locator("details.try iframe")
+    frame.locator("body[data-ready]").wait_for(state="attached", timeout=120_000)
+    view = tab.locator("details.try iframe").get_attribute("src").partition("#")[2]
+    assert frame.locator(f"#{view}").count() == 1
 
 
 def test_search_works_from_files(tab: Any) -> None:
