@@ -320,6 +320,14 @@ def test_special_tokens_are_left_out(browser: Any, exact: tuple[Path, Embedder],
     page.close()
 
 
+def test_a_view_is_asked_for_by_its_name(browser: Any, folder: Path, serve: Any) -> None:
+    opened = Opened(browser, f"{serve(folder)}#pair-title").ready()
+    top = "document.getElementById('pair-title').getBoundingClientRect().top"
+    opened.until(f"0 <= {top} && {top} < innerHeight")
+    assert opened.complaints == []
+    opened.page.close()
+
+
 def test_pairs_are_those_of_explain(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
     folder, embedder = exact
     opened = Opened(browser, serve(folder)).ready()

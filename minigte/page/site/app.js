@@ -217,5 +217,6 @@ load()
     await compare(embedder);
     await inside(embedder);
     document.body.dataset.ready = "";
+    byId(location.hash.slice(1))?.scrollIntoView(); // what was asked for has moved since
   })
   .catch(fail);
