@@ -34,8 +34,8 @@ bench-model: $(BENCH_VENV)/minigte  ## measure BENCH_MODEL beside ONNX Runtime a
 	$(BENCH_PYTHON) bench/export.py $(BENCH_MODEL) $(BENCH_MODEL_ONNX) --base-size-like $(BENCH_LIKE)
 	$(BENCH_PYTHON) bench/run.py --model $(BENCH_MODEL) --onnx $(BENCH_MODEL_ONNX) --only minigte onnxruntime openvino --out bench/results/models/$(notdir $(BENCH_MODEL))-$(BENCH_DAY).json $(BENCH_ARGS)
 
-bench-search: .venv-test/installed  ## measure a query among a million stored vectors, rewrite its table (some minutes)
-	.venv-test/bin/python bench/search.py $(BENCH_ARGS)
+bench-search: .venv-dev/installed  ## measure a query among a million stored vectors, rewrite its table (some minutes)
+	.venv-dev/bin/python bench/search.py $(BENCH_ARGS)
 	@$(PYTHON) tools/quote.py
 
 bench-clusters: .venv-integrations/installed  ## measure Ray, Spark and Dask beside one process (10 minutes), rewrite their table
@@ -59,14 +59,14 @@ $(BENCH_VENV)/browser: $(BENCH_VENV)/installed
 	@mkdir -p $(BENCH_VENV)/node && cd $(BENCH_VENV)/node && npm install --silent --no-audit --no-fund --ignore-scripts @huggingface/transformers@4.3.2 >&2
 	@touch $@
 
-bench-kernels: .venv-test/installed  ## each kernel's part of the peak beside the figures kept, and which fell (2 minutes)
-	@.venv-test/bin/python bench/kernels.py
+bench-kernels: .venv-dev/installed  ## each kernel's part of the peak beside the figures kept, and which fell (2 minutes)
+	@.venv-dev/bin/python bench/kernels.py
 
-bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
-	.venv-docs/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json
-	.venv-docs/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
-	.venv-docs/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
-	.venv-docs/bin/python bench/course.py
+bench-course: .venv-dev/installed  ## measure what pages 7 to 9 of the course show (some minutes), redraw it
+	.venv-dev/bin/python bench/rungs.py --json bench/results/rungs/$(BENCH_DAY).json
+	.venv-dev/bin/python bench/bits.py --json bench/results/bits/$(BENCH_DAY).json
+	.venv-dev/bin/python bench/threads.py --json bench/results/threads/$(BENCH_DAY).json
+	.venv-dev/bin/python bench/course.py
 
 # SERVE_MODEL is a folder with gte-small, SERVE_DATA one with MTEB's texts. About 22 minutes, 3 and 61; the first two
 # need wrk. Servers that are not here are left out, and named in the result. In a quarter of an hour:
@@ -74,15 +74,15 @@ bench-course: .venv-docs/installed  ## measure what pages 7 to 9 of the course s
 SERVE_MODEL ?= $(or $(MINIGTE_MODEL),$(wildcard ../shared/models/gte-small))
 SERVE_DATA ?= $(wildcard ../shared/data/mteb)
 SOAK_SECONDS ?= 3600
-SERVE := .venv-test/bin/python bench/serve/measure.py
+SERVE := .venv-dev/bin/python bench/serve/measure.py
 SERVE_FROM := --model $(SERVE_MODEL) $(if $(SERVE_DATA),--data $(SERVE_DATA))
 SERVE_PEERS := .venv-torch/installed .venv-infinity/installed $(BENCH_VENV)/fastapi $(BENCH_VENV)/bin/llama-server
-bench-serve: .venv-test/installed $(SERVE_PEERS) $(MINIGTE_BENCH_ONNX)  ## measure the server beside others, and soak it (90 minutes)
+bench-serve: .venv-dev/installed $(SERVE_PEERS) $(MINIGTE_BENCH_ONNX)  ## measure the server beside others, and soak it (90 minutes)
 	$(SERVE) query $(SERVE_FROM)
 	$(SERVE) load $(SERVE_FROM) --onnx $(MINIGTE_BENCH_ONNX) --cache $(BENCH_CACHE) $(SERVE_ARGS)
 	$(SERVE) overload $(SERVE_FROM)
 	$(SERVE) soak $(SERVE_FROM) --seconds $(SOAK_SECONDS)
-	.venv-test/bin/python bench/serve/report.py
+	.venv-dev/bin/python bench/serve/report.py
 
 $(BENCH_VENV)/fastapi: $(BENCH_VENV)/installed
 	@$(BENCH_PYTHON) $(BENCH_PIP) install 'fastapi>=0.115' 'uvicorn>=0.30'
@@ -104,14 +104,8 @@ $(BENCH_VENV)/bin/llama-server: $(BENCH_VENV)/installed
 	@$(@D)/bin/python $(PIP) 'infinity-emb[server]==0.0.78' 'sentence-transformers<5' 'transformers<4.49' 'datasets<4' 'optimum[onnxruntime]<2' 'pyarrow<20' 'pandas<3'
 	@touch $@
 
-longrun: .venv-longrun/installed  ## stream a million texts and 100,000 documents, plot the memory (LONGRUN_ARGS)
-	.venv-longrun/bin/python bench/longrun.py $(LONGRUN_ARGS)
-
-.venv-longrun/installed: pyproject.toml
-	@echo "installing minigte and matplotlib into .venv-longrun ..." >&2
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python $(PIP) --editable '.[jit,parquet]' matplotlib packaging
-	@touch $@
+longrun: .venv-dev/installed  ## stream a million texts and 100,000 documents, plot the memory (LONGRUN_ARGS)
+	.venv-dev/bin/python bench/longrun.py $(LONGRUN_ARGS)
 
 bench-env: $(BENCH_VENV)/minigte $(MINIGTE_BENCH_ONNX)  ## make .venv-bench and fetch the ONNX file
 

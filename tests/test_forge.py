@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from places import ROOT
@@ -30,6 +31,14 @@ def test_the_workflow_runs_all_that_continuous_integration_runs() -> None:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     for command in re.findall(r"^make .+$", script, re.MULTILINE):
         assert command in workflow, command
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "constraints").iterdir()), ids=lambda path: path.name)
+def test_a_lock_names_versions_alone(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+", line), (
+            f"{line}: no address, no path, no option: make lock"
+        )
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -51,7 +51,7 @@ RUN_BY = {
     "tools/describe.py": ("tests/test_docs.py", "describe.described("),
     "tools/fetch_mpnet.py": ("Makefile", "python tools/fetch_mpnet.py"),  # 438 MB, by `make mpnet`
     "tools/fit_polynomials.py": ("tests/test_scripts.py", 'run("tools/fit_polynomials"'),
-    "tools/gallery.py": ("Makefile", "docs/bin/python tools/gallery.py"),  # by `make docs`
+    "tools/gallery.py": ("Makefile", ".venv-dev/bin/python tools/gallery.py"),  # by `make docs`
     "tools/list_messages.py": ("tests/test_messages.py", "listed.tool.messages("),
     "tools/make_golden.py": ("tests/parity/test_scripts.py", 'run("tools/make_golden"'),
     "tools/make_unicode.py": ("tests/page/test_web_page.py", 'run("tools/make_unicode"'),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ EVIL = (
 )
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-AXE = ROOT / ".venv-page" / "axe.min.js"
+AXE = Path(sys.prefix) / "axe.min.js"
 FLAGS = (
     "--no-sandbox",  # root in a container has none
     "--disable-gpu",

@@ -9,9 +9,9 @@ import pytest
 
 from minigte import Embedder, InputError
 
-pa = pytest.importorskip("pyarrow", reason="pip install 'minigte[tables,parquet]'")
-pd = pytest.importorskip("pandas", reason="pip install 'minigte[tables]'")
-pl = pytest.importorskip("polars", reason="pip install 'minigte[tables]'")
+pa = pytest.importorskip("pyarrow", reason="pip install 'minigte[pandas,polars]'")
+pd = pytest.importorskip("pandas", reason="pip install 'minigte[pandas,polars]'")
+pl = pytest.importorskip("polars", reason="pip install 'minigte[pandas,polars]'")
 
 from minigte.integrations import pandas, polars, pyarrow  # noqa: E402
 

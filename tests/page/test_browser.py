@@ -9,6 +9,7 @@ import functools
 import http.server
 import json
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from test_web_page import TEXTS, baseline, make
 from minigte import Embedder
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-AXE = ROOT / ".venv-page" / "axe.min.js"
+AXE = Path(sys.prefix) / "axe.min.js"
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -1,7 +1,7 @@
 """Places in which others fail: each test runs one command of docs/restricted.md and looks at what it did.
 
 ``python`` and ``minigte`` are those of an environment with minigte's wheel, as users install it: built
-kernels, no Numba. What is about compiling names ``.venv-restricted/bin``.
+kernels, no Numba. What is about compiling names ``.venv-dev/bin``.
 
 ``--write-docs`` writes the rows of the tests that ran, with what was seen. Without it, a row that the page
 does not show, or shows with another command, is a failure.

@@ -36,7 +36,7 @@ def test_nowhere_for_kernels(place):
     done = place(
         "the same, compiled by Numba, with no kernels compiled before",
         f"{SOURCES}PYTHONPATH=$TMP TMPDIR=/nowhere tests/restricted/readonly.sh env -u HOME "
-        ".venv-restricted/bin/python tests/restricted/first_vector.py $MODEL float32 jit",
+        ".venv-dev/bin/python tests/restricted/first_vector.py $MODEL float32 jit",
     )
     first_vector(done, "jit float32")
     assert done.stderr == "minigte: compiling its kernels for this processor, once (some seconds)\n"
@@ -63,7 +63,7 @@ def test_a_stranger(place):
 @pytest.mark.parametrize("backend", ["built", "jit"])
 def test_closed_streams(place, backend):
     """Numba's kernels are compiled anew, which has something to say."""
-    folder = "" if backend == "built" else ".venv-restricted/bin/"
+    folder = "" if backend == "built" else ".venv-dev/bin/"
     sources = "" if backend == "built" else f"{SOURCES}export PYTHONPATH=$TMP && "
     done = place(
         f"standard input, output and error closed, as of a service; {backend}",
@@ -125,7 +125,7 @@ def test_no_executable_memory_for_numba(place):
     done = place(
         "the same without built kernels: Numba cannot work, NumPy does",
         "cp -r minigte $TMP/minigte && rm -f $TMP/minigte/engine/kernels-* && PYTHONPATH=$TMP "
-        "python tests/restricted/mdwe.py .venv-restricted/bin/python tests/restricted/first_vector.py $MODEL",
+        "python tests/restricted/mdwe.py .venv-dev/bin/python tests/restricted/first_vector.py $MODEL",
     )
     first_vector(done, "numpy float32")
 

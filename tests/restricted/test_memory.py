@@ -82,7 +82,7 @@ def test_too_little_memory_to_compile(place):
     done = place(
         "200 MB, int8, and no kernels compiled before",
         "cp -r minigte $TMP/minigte && find $TMP/minigte -name '*.kernel' -delete && PYTHONPATH=$TMP "
-        "python tests/restricted/cgroup.py --memory 200M .venv-restricted/bin/minigte embed --model $MODEL "
+        "python tests/restricted/cgroup.py --memory 200M .venv-dev/bin/minigte embed --model $MODEL "
         "--dtype int8 --backend jit hello",
     )
     assert done.returncode == 1
