@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32
-from minigte.batching.batcher import Batcher, Observer
+from minigte.batching.batcher import Batcher, Observer, expected_tokens
 from minigte.embedder import DOCUMENT_PROMPTS, Embedder
 from minigte.errors import UnsupportedError
 from minigte.tokenizing.texts import as_list
@@ -150,10 +150,10 @@ class AsyncEmbedder:
     ) -> list[Tokenized]:
         """The token ids of texts, cut to ``max_seq_length``; long texts are read in another thread.
 
-        Raises InputError, and with ``refuse_long`` InputTooLongError in place of cutting.
+        Raises InputError, with ``refuse_long`` InputTooLongError in place of cutting, and QueueFullError and
+        QueueTimeoutError where there is no room for long texts.
         """
         tokenizer = self.embedder.tokenizer_of(task)
-        loop = asyncio.get_running_loop()
         tokenized: list[Tokenized] = []
         while len(tokenized) < len(texts):
             start = stop = len(tokenized)
@@ -165,8 +165,12 @@ class AsyncEmbedder:
             def read(part: Sequence[str] = texts[start:stop], start: int = start) -> list[Tokenized]:
                 return tokenizer.tokenize(part, prefix=prefix, start=start, refuse_long=refuse_long)
 
-            at_once = stop == len(texts) and characters <= AT_ONCE
-            tokenized += read() if at_once else await loop.run_in_executor(self._tokenizing, read)
+            if stop == len(texts) and characters <= AT_ONCE:
+                tokenized += read()
+            else:
+                lengths = (len(text) if isinstance(text, str) else 0 for text in texts[start:])
+                expected = [expected_tokens(length, self.embedder.max_seq_length) for length in lengths]
+                tokenized += await self.batcher.expecting(read, expected[0], sum(expected), self._tokenizing)
         return tokenized
 
     async def vectors(

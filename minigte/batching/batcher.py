@@ -15,9 +15,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ UNIT_TOKENS = 256  # what one thread takes at a time; more would not be faster, 
 PATIENCE = 30.0  # seconds; an engine that has work, and has finished none for so long, does not answer
 TELLING_TOKENS = 128  # a smaller unit says little of the speed: it takes about as long as this many
 SMOOTHING = 0.2  # the weight of the newest unit in the speed that is remembered
+TOKEN_CHARACTERS = 4  # of English, about
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -90,6 +94,7 @@ class Batcher:
         self._max_tokens = max_queue_tokens
         self._max_seconds = max_queue_seconds
         self._work = _Work(embedder, observer)
+        self._expected: list[tuple[int, int]] = []  # see ``expecting``
 
     @property
     def queue_tokens(self) -> int:
@@ -118,7 +123,7 @@ class Batcher:
         self._start()
         loop = asyncio.get_running_loop()
         job = Job(input_ids, token_embeddings, loop.create_future())
-        self._admit(job)
+        self._admit(job.tokens)
         self._work.put(job)
         expiry = None
         if self._max_seconds is not None:
@@ -145,14 +150,28 @@ class Batcher:
         # At exit too: a thread must not compute while the interpreter is taken apart.
         weakref.finalize(self, self._work.close)
 
-    def _admit(self, job: Job) -> None:
+    async def expecting(self, read: Callable[[], T], head: int, tokens: int, pool: Executor) -> T:
+        """What ``read`` returns, made in ``pool``: it reads texts of so many tokens, ``head`` in the first.
+
+        They count as waiting while they are read. Otherwise a flood of texts that are slow to read would
+        wait there, where there is no bound. Raises QueueFullError and QueueTimeoutError.
+        """
+        self._admit(tokens)
+        self._expected.append((head, tokens))
+        try:
+            return await in_turn(read, pool, self._max_seconds)
+        finally:
+            self._expected.remove((head, tokens))
+
+    def _admit(self, tokens: int) -> None:
         """Raise where there is no room; without the lock, so the counts may be a little old."""
-        queue, tokens = self._work.queue, job.tokens
-        wait = queue.heads / self._work.speed
+        queue, expected = self._work.queue, list(self._expected)
+        waiting = queue.tokens + sum(tokens for _, tokens in expected)
+        wait = (queue.heads + sum(head for head, _ in expected)) / self._work.speed
         after = max(1, math.ceil(wait))
-        if self._max_tokens is not None and queue.tokens and queue.tokens + tokens > self._max_tokens:
+        if self._max_tokens is not None and waiting and waiting + tokens > self._max_tokens:
             raise QueueFullError(
-                f"{queue.tokens} tokens are waiting and {tokens} more are too many "
+                f"{waiting} tokens are waiting and {tokens} more are too many "
                 f"(limit: {self._max_tokens}): try again in {after} s",
                 after,
             )
@@ -167,10 +186,35 @@ class Batcher:
         """Give up a request that has waited for too long; one that has begun is finished."""
         if job.begun is None and not job.future.done():
             self._work.drop(job)
-            job.error = QueueTimeoutError(
-                f"the request waited for {self._max_seconds:g} s, which is too long: try again in 1 s", 1
-            )
+            job.error = timed_out(self._max_seconds or 0)
             job.settle()
+
+
+def expected_tokens(characters: int, max_seq_length: int) -> int:
+    """About how many tokens a text has, before anybody has read it."""
+    return min(1 + characters // TOKEN_CHARACTERS, max_seq_length)
+
+
+def timed_out(seconds: float) -> QueueTimeoutError:
+    """What a request gets that has waited for so long."""
+    return QueueTimeoutError(f"the request waited for {seconds:g} s, which is too long: try again in 1 s", 1)
+
+
+async def in_turn(call: Callable[[], T], pool: Executor, seconds: float | None) -> T:
+    """What ``call`` returns, made by a thread of ``pool``.
+
+    Raises QueueTimeoutError where its turn does not come in so many seconds; what has begun is finished.
+    """
+    future = pool.submit(call)
+    answer = asyncio.wrap_future(future)
+    try:
+        await asyncio.wait([answer], timeout=seconds)
+        if not answer.done() and future.cancel():
+            raise timed_out(seconds or 0)
+        return await answer
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
 
 
 class _Work:

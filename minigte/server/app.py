@@ -43,10 +43,7 @@ def create_app(
             observer=UnitCounter(metrics, name),
         )
         served.append(Model(name, batched, limits.max_texts, cl100k=cl100k))
-    rerankers = [
-        Reranker(name, model, max_texts=limits.max_texts, max_queue_tokens=limits.max_queue_tokens)
-        for name, model in (cross_encoders or {}).items()
-    ]
+    rerankers = [Reranker(name, model, limits) for name, model in (cross_encoders or {}).items()]
     models = Models(served, aliases or {}, rerankers)
     service = Service(ENDPOINTS, models, metrics, limits, keys)
     service.document = document(ENDPOINTS, models, limits, bool(keys))

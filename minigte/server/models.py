@@ -13,9 +13,11 @@ import numpy as np
 
 from minigte.arrays import Float32
 from minigte.batching.async_embedder import AsyncEmbedder
+from minigte.batching.batcher import expected_tokens, in_turn
 from minigte.cross_encoder import ACTIVATION_FNS, CrossEncoder
 from minigte.errors import InputError, InputTooLongError, QueueFullError
 from minigte.loading.hashes import model_sha256
+from minigte.server.limits import Limits
 from minigte.server.problems import Problem, empty, no_embedder, no_such_model, too_long, too_many
 from minigte.server.tokens import Cl100k, Token, Tokens
 from minigte.tokenizing.tokenizer import Tokenized
@@ -225,14 +227,11 @@ class Reranker:
 
     kind = "cross-encoder"
 
-    def __init__(
-        self, name: str, model: CrossEncoder, *, max_texts: int, max_queue_tokens: int | None
-    ) -> None:
+    def __init__(self, name: str, model: CrossEncoder, limits: Limits) -> None:
         self.name = name
         self.model = model
-        self.max_texts = max_texts
-        self.max_queue_tokens = max_queue_tokens
-        self._waiting = 0  # tokens that are to be computed
+        self.limits = limits
+        self._waiting = 0  # tokens that are to be read and computed, as far as they are known
         self._threads = ThreadPoolExecutor(1, "minigte reranker")
 
     @property
@@ -257,19 +256,11 @@ class Reranker:
 
         ``raw_scores``: the logits; else the model's own activation, and of several labels the probabilities.
         """
-        if len(pairs) > self.max_texts:
-            raise too_many(param, len(pairs), self.max_texts)
-        loop = asyncio.get_running_loop()
-        read = functools.partial(self.model.tokenizer.tokenize_pairs, refuse_long=not truncate)
-        try:
-            tokenized = await loop.run_in_executor(self._threads, read, pairs)
-        except InputTooLongError as error:
-            raise Problem(400, str(error), param=param, code="context_length_exceeded") from None
-        except InputError as error:
-            raise Problem(400, str(error), param=param, code="invalid_text") from None
-        tokens = sum(len(pair.input_ids) for pair in tokenized)
-        limit = self.max_queue_tokens
-        if limit is not None and self._waiting and self._waiting + tokens > limit:
+        limits, longest = self.limits, self.model.tokenizer.max_seq_length
+        if len(pairs) > limits.max_texts:
+            raise too_many(param, len(pairs), limits.max_texts)
+        expected = sum(expected_tokens(len(query) + len(text), longest) for query, text in pairs)
+        if self._waiting and self._waiting + expected > limits.max_queue_tokens:
             raise QueueFullError(f"{self._waiting} tokens wait for {self.name}: try again", retry_after=1)
         predict = functools.partial(
             self.model.predict,
@@ -278,15 +269,22 @@ class Reranker:
             show_progress_bar=False,
             truncation="ignore",
         )
-        self._waiting += tokens
+        self._waiting += expected
         try:
-            parts = [
-                await loop.run_in_executor(self._threads, predict, pairs[start : start + PAIRS_AT_ONCE])
-                for start in range(0, len(pairs), PAIRS_AT_ONCE)
-            ]
+            read = functools.partial(self.model.tokenizer.tokenize_pairs, pairs, refuse_long=not truncate)
+            tokenized = await in_turn(read, self._threads, limits.max_queue_seconds)
+            parts = []
+            for start in range(0, len(pairs), PAIRS_AT_ONCE):
+                part = functools.partial(predict, pairs[start : start + PAIRS_AT_ONCE])
+                # What has begun is finished.
+                parts.append(await in_turn(part, self._threads, None if start else limits.max_queue_seconds))
+        except InputTooLongError as error:
+            raise Problem(400, str(error), param=param, code="context_length_exceeded") from None
+        except InputError as error:
+            raise Problem(400, str(error), param=param, code="invalid_text") from None
         finally:
-            self._waiting -= tokens
-        return np.concatenate(parts), tokens
+            self._waiting -= expected
+        return np.concatenate(parts), sum(len(pair.input_ids) for pair in tokenized)
 
     def close(self) -> None:
         """End the thread."""

@@ -283,6 +283,26 @@ def test_who_has_waited_for_too_long_is_given_up(embedder):
     asyncio.run(main())
 
 
+def test_long_texts_that_nobody_has_read_yet_count_as_waiting(embedder):
+    """Two threads read them, and are kept busy here; so a flood of them would wait there without a bound."""
+    long = "cat " * 400  # of which the model reads 32 tokens
+
+    async def main():
+        async with AsyncEmbedder(embedder, max_queue_tokens=100, max_queue_seconds=0.2) as served:
+            free = threading.Event()
+            for _ in range(2):
+                served._tokenizing.submit(free.wait)
+            try:
+                calls = (served.encode(long, truncation="ignore") for _ in range(20))
+                results = await asyncio.gather(*calls, return_exceptions=True)
+            finally:
+                free.set()
+            assert [type(result) for result in results] == [QueueTimeoutError] * 3 + [QueueFullError] * 17
+            assert len(await served.encode(long, truncation="ignore")) == embedder.embedding_dimension
+
+    asyncio.run(main())
+
+
 def test_a_model_that_pools_no_prompt_is_refused(tmp_path):
     folder = tiny.write_model(tmp_path)
     tiny.write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pytest
 import tiny
 from running import Running, running
 
-from minigte import CrossEncoder
+from minigte import CrossEncoder, QueueFullError, QueueTimeoutError
+from minigte.server.limits import Limits
+from minigte.server.models import Reranker
 
 TEXTS = ["the cat sat", "a dog", "the mat", "a dog"]
 
@@ -82,6 +86,27 @@ def test_where_only_cross_encoders_are_served(folder: Path) -> None:
         answer = server.post("/v1/rerank", {"query": "a cat", "documents": TEXTS, "model": "nobody"})
         assert answer.status_code == 404
         assert "reranker" in answer.json()["message"]
+
+
+def test_who_waits_for_too_long_is_given_up(folder: Path) -> None:
+    """One thread reads and scores, and is kept busy here."""
+    limits = Limits(max_queue_tokens=60, max_queue_seconds=0.2)
+    reranker = Reranker("reranker", CrossEncoder(folder), limits)
+    free = threading.Event()
+
+    async def main() -> list[object]:
+        reranker._threads.submit(free.wait)
+        calls = (reranker.score("a cat", ["cat " * 50], truncate=True) for _ in range(6))
+        try:
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            free.set()
+
+    kinds = [type(result) for result in asyncio.run(main())]
+    scores, _ = asyncio.run(reranker.score("a cat", TEXTS, truncate=True))
+    reranker.close()
+    assert kinds == [QueueTimeoutError] + [QueueFullError] * 5
+    assert len(scores) == len(TEXTS)
 
 
 def test_the_other_models(server: Running) -> None:
