@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # it counts, and where the counts are kept is not known befor
 # microseconds between two units, and would stand still for 5 ms behind a busy loop.
 SWITCH_SECONDS = 0.0005
 BACKLOG = 2048  # connections that the system accepts ahead
+# How many of them are taken each time around the loop. libuv takes one from each socket that listens, so that
+# under many busy connections new ones would wait for minutes; a socket may listen under several numbers.
+ACCEPTED_AT_ONCE = 32
 RESPAWN_SECONDS = 1.0  # between two births of a worker that dies at once
 STOP = (signal.SIGTERM, signal.SIGINT)
 
@@ -99,7 +102,7 @@ def _serve_here(make_app: Callable[[], Service], listening: socket.socket, limit
     for number in STOP:  # uvicorn sends itself the signal again when it has stopped
         signal.signal(number, lambda *_: None)
     try:
-        server.run(sockets=[listening])
+        server.run(sockets=[listening, *(listening.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
     except SystemExit as error:  # the application did not start; it has said why
         return int(error.code or 0)
     return 0

@@ -6,11 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from places import ROOT
+from running import Running
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +51,20 @@ def test_overload(gte_small: Path, tmp_path: Path) -> None:
     assert result["answers"]["429"] > result["answers"]["200"]
     assert result["socket_errors"] == 0
     assert result["rss_last_quarter"] - result["rss_first_quarter"] < 60 << 20
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_a_new_connection_has_its_turn_among_busy_ones(tiny_server: Running) -> None:
+    """Where one connection was accepted each time around the loop, this one waited for a minute."""
+    command = ["wrk", "--threads", "1", "--connections", "900", "--duration", "20s"]
+    with subprocess.Popen([*command, f"{tiny_server.url}/health"], stdout=subprocess.DEVNULL) as wrk:
+        try:
+            time.sleep(1)  # for all of them to be there
+            with httpx.Client(base_url=tiny_server.url, timeout=15, trust_env=False) as client:
+                assert client.get("/health").status_code == 200
+            assert wrk.poll() is None
+        finally:
+            wrk.terminate()
 
 
 def test_a_lone_query(gte_small: Path, tmp_path: Path) -> None:
