@@ -6,6 +6,7 @@ accepts connections from the same socket. A worker that ends without being told 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -35,9 +36,7 @@ if TYPE_CHECKING:  # it counts, and where the counts are kept is not known befor
 # microseconds between two units, and would stand still for 5 ms behind a busy loop.
 SWITCH_SECONDS = 0.0005
 BACKLOG = 2048  # connections that the system accepts ahead
-# How many of them are taken each time around the loop. libuv takes one from each socket that listens, so that
-# under many busy connections new ones would wait for minutes; a socket may listen under several numbers.
-ACCEPTED_AT_ONCE = 32
+PAUSE_SECONDS = 1.0  # before connections are accepted again that the system had no room for
 RESPAWN_SECONDS = 1.0  # between two births of a worker that dies at once
 STOP = (signal.SIGTERM, signal.SIGINT)
 
@@ -102,19 +101,64 @@ def _serve_here(make_app: Callable[[], Service], listening: socket.socket, limit
     for number in STOP:  # uvicorn sends itself the signal again when it has stopped
         signal.signal(number, lambda *_: None)
     try:
-        server.run(sockets=[listening, *(listening.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
+        server.run(sockets=[listening])
     except SystemExit as error:  # the application did not start; it has said why
         return int(error.code or 0)
     return 0
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it is ready."""
+    """uvicorn, which accepts connections all at once, and says when it is ready.
+
+    libuv accepts one each time around the loop, so that among some hundred busy connections a new one would
+    wait for minutes.
+    """
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and sockets:
-            logs.event("ready", url=url_of(sockets[0]))
+        """Accept connections of these sockets."""
+        own = sys.platform != "win32"  # where there is no libuv, and no reader of a socket that listens
+        await super().startup([] if own else sockets)
+        self._opening: set[asyncio.Task[object]] = set()
+        for listening in (sockets or []) if self.started else []:
+            if own:
+                self._listen(listening)
+            logs.event("ready", url=url_of(listening))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and close connections when they are answered."""
+        for listening in (sockets or []) if sys.platform != "win32" else []:
+            asyncio.get_running_loop().remove_reader(listening)
+        await super().shutdown(sockets)
+
+    def _listen(self, listening: socket.socket) -> None:
+        if listening.fileno() != -1:  # closed while it paused
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take all connections that wait."""
+        loop = asyncio.get_running_loop()
+        for _ in range(BACKLOG):
+            try:
+                connection, _ = listening.accept()
+            except ConnectionAbortedError:  # its client has gone
+                continue
+            except (BlockingIOError, InterruptedError):  # no more
+                return
+            except OSError as error:  # no room: what waits goes on waiting
+                logs.logger.error("cannot accept a connection (%s)", error.strerror or error)
+                loop.remove_reader(listening)
+                loop.call_later(PAUSE_SECONDS, self._listen, listening)
+                return
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
 
 class _Supervisor:
