@@ -19,7 +19,10 @@ from minigte.engine.library import file_name, library
 from minigte.engine.processor import machine
 
 PACKAGE = ROOT / "minigte"
-DATA = [PACKAGE / "py.typed", PACKAGE / "explain" / "page.html", *(PACKAGE / "page" / "site").iterdir()]
+DATA = [
+    *(PACKAGE / name for name in ("py.typed", "explain/page.html", "explain/views.js")),
+    *(PACKAGE / "page" / "site").iterdir(),
+]
 WEB = {f"minigte/engine/{file_name('web', 'wasm32')}{suffix}" for suffix in ("", ".json")}
 NAME = file_name(sys.platform, machine())
 
