@@ -154,12 +154,14 @@ class AsyncEmbedder:
         QueueTimeoutError where there is no room for long texts.
         """
         tokenizer = self.embedder.tokenizer_of(task)
+        lengths = [len(prefix) + len(text) if isinstance(text, str) else 1 for text in texts]
+        expected = [expected_tokens(length, self.embedder.max_seq_length) for length in lengths]
         tokenized: list[Tokenized] = []
         while len(tokenized) < len(texts):
             start = stop = len(tokenized)
             characters = 0
             while stop < len(texts) and characters < SLICE:
-                characters += len(prefix) + len(texts[stop]) if isinstance(texts[stop], str) else 1
+                characters += lengths[stop]
                 stop += 1
 
             def read(part: Sequence[str] = texts[start:stop], start: int = start) -> list[Tokenized]:
@@ -168,9 +170,8 @@ class AsyncEmbedder:
             if stop == len(texts) and characters <= AT_ONCE:
                 tokenized += read()
             else:
-                lengths = (len(text) if isinstance(text, str) else 0 for text in texts[start:])
-                expected = [expected_tokens(length, self.embedder.max_seq_length) for length in lengths]
-                tokenized += await self.batcher.expecting(read, expected[0], sum(expected), self._tokenizing)
+                head, tokens = expected[start], sum(expected[start:])
+                tokenized += await self.batcher.expecting(read, head, tokens, self._tokenizing)
         return tokenized
 
     async def vectors(

@@ -22,10 +22,11 @@ export const named = (token, place) => `${token} (${place})`;
 
 const css = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
 const rgb = (property) => css(property).split(/\s+/).map(Number);
+export const ends = () => [rgb("--none"), rgb("--full")];
 
 export function drawRamp(canvas, shade) {
   const context = canvas.getContext("2d");
-  const [none, full] = [rgb("--none"), rgb("--full")];
+  const [none, full] = ends();
   for (let x = 0; x < canvas.width; x++) {
     const t = shade(x / (canvas.width - 1));
     context.fillStyle = `rgb(${none.map((c, k) => c + t * (full[k] - c)).join(" ")})`;
@@ -34,7 +35,7 @@ export function drawRamp(canvas, shade) {
 }
 
 // A pixel for every cell; shade(i, j) from 0 to 1.
-export function shaded(rows, columns, shade, [none, full] = [rgb("--none"), rgb("--full")]) {
+export function shaded(rows, columns, shade, [none, full] = ends()) {
   const image = new ImageData(columns, rows);
   for (let i = 0, at = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++) {

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from places import ROOT
-
-CHROMIUM = shutil.which("chromium")
+from test_browser import CHROMIUM
 
 pytestmark = [pytest.mark.page, pytest.mark.usefixtures("web_kernels")]
 

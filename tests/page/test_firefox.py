@@ -6,14 +6,12 @@ of its own making. `make test-page` installs what these tests need; elsewhere th
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +97,6 @@ def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
             process.wait(PATIENCE)
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, web_kernels: None, gte_small: Path) -> Path:
     at = tmp_path_factory.mktemp("pages")
@@ -113,15 +106,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, web_kernels: None, gte_smal
 
 
 def test_vectors_have_the_bits_of_the_baseline(
-    firefox: Firefox, folder: Path, gte_small: Path, tmp_path: Path
+    firefox: Firefox, folder: Path, gte_small: Path, serve: Callable[[Path], str], tmp_path: Path
 ) -> None:
     wanted = baseline(gte_small, "int8", tmp_path)
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        firefox.open(f"http://127.0.0.1:{server.server_address[1]}/")
-        found = np.array(firefox.run(EMBED, [TEXTS, 1]), np.float32)
-        server.shutdown()
+    firefox.open(serve(folder))
+    found = np.array(firefox.run(EMBED, [TEXTS, 1]), np.float32)
     assert np.array_equal(found, wanted)
 
 

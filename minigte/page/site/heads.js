@@ -2,7 +2,7 @@
 
 import { terms } from "./attention.js";
 import { byId, fixed } from "./dom.js";
-import { drawArcs, drawMatrix, drawRamp, fill, listen, make, moved, named, shaded } from "./views.js";
+import { drawArcs, drawMatrix, drawRamp, ends, fill, listen, make, moved, named, shaded } from "./views.js";
 
 /** The line of the reference that makes something, and where the course explains it. */
 export function line({ where, source }, course) {
@@ -69,8 +69,7 @@ export function heads(embedder, off, change) {
     if (grid.children.length !== count + 1 || grid.children[0].children.length !== shape.heads + 1) build(grid, count);
     byId("grid-help").textContent =
       `${count} layers of ${shape.heads} heads, counted from 0: layers downwards, heads to the right. Choose one with the mouse or the arrow keys.`;
-    const colours = ["--none", "--full"].map((name) =>
-      getComputedStyle(document.documentElement).getPropertyValue(name).trim().split(/\s+/).map(Number));
+    const colours = ends(); // asked once: there are many heads
     for (let l = 0; l < count; l++) {
       for (let h = 0; h < shape.heads; h++) {
         const box = grid.children[l + 1].children[h + 1];

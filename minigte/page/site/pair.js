@@ -1,6 +1,6 @@
 // Two texts: the pairs of tokens that their cosine is the sum of, and what it becomes with heads or layers off.
 
-import { byId, fixed } from "./dom.js";
+import { byId, count, fixed } from "./dom.js";
 import { line } from "./heads.js";
 import { cosine } from "./minigte.js";
 import { drawArcs, fill, named } from "./views.js";
@@ -60,8 +60,8 @@ export function pair(embedder) {
     seen = { a, b, parts: pairs(last, other, width) };
     const score = cosine(a.vectors.at(-1), b.vectors.at(-1));
     byId("pair-score").textContent = fixed(score, 4);
-    const count = (size, word) => (size ? [`${size} ${word}${size === 1 ? "" : "s"}`] : []);
-    const what = [...count(off.layers.size, "layer"), ...count(off.heads.size, "head")].join(" and ");
+    const what = [[off.layers.size, "layer"], [off.heads.size, "head"]]
+      .filter(([size]) => size).map(([size, word]) => count(size, word)).join(" and ");
     byId("pair-off").textContent = what
       ? `with ${what} off; with everything on ${fixed(wholeScore, 4)}, so ${fixed(score - wholeScore, 4)} from it`
       : "Switch a head or a layer off, above, and see it move.";
