@@ -179,13 +179,15 @@ def _unigram_to_eos(
 def _pieces(
     path: Path, stored: tokenizers.Tokenizer, config: TokenizerConfig, unknown: int, prepend_scheme: str
 ) -> tokenizers.Tokenizer:
-    """Unigram over words with a "▁" in front, without special tokens; ``unknown``: the id <unk> must have."""
+    """Unigram over words with a "▁" in front, without special tokens; ``unknown``: the id that <unk> has.
+
+    The pieces' scores are read by Python, as transformers reads them. The library's own reading of a number
+    can be off by its last bit, and that bit decides between two ways to cut a text that score the same.
+    """
     _check_model(path, stored, config, models.Unigram)
-    if [token.id for token in stored.model.tokenize("\U0010ffff")] != [unknown]:
-        raise TokenizerError(
-            f"{path}: the unknown token must have the id {unknown} in {config.tokenizer_class}"
-        )
-    tokenizer = tokenizers.Tokenizer(stored.model)
+    vocab = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+    pieces = [(piece, score) for piece, score in vocab]
+    tokenizer = tokenizers.Tokenizer(models.Unigram(pieces, unknown, byte_fallback=False))
     state = None if stored.normalizer is None else json.loads(stored.normalizer.__getstate__())
     precompiled = [step for step in _steps(state) if step["type"] == "Precompiled"]
     if precompiled:  # the first alone
