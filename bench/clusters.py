@@ -67,7 +67,6 @@ def ray_job(model: str) -> Iterator[Job]:
     ray.init(
         num_cpus=2 * WORKERS,  # the actors keep theirs, and something must read
         include_dashboard=False,
-        object_store_memory=200_000_000,
         log_to_driver=False,
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}},
     )
