@@ -255,7 +255,7 @@ def load_packed(
 
     reasons = []
     try:
-        plan = _plan(backend, config, dtype, folders)
+        plan = _plan(backend, config, weights, dtype, folders)
         for path in folders.candidates(plan.name):
             try:
                 return plan.map(path)
@@ -281,17 +281,18 @@ def pack_weights(
     backend: str, config: ModelConfig, weights: Weights, dtype: str, folders: PackedFolders, path: Path
 ) -> None:
     """Write the weights to ``path``, packed as ``load_packed`` maps them. Raises OutputError."""
-    plan = _plan(backend, config, dtype, folders)
+    plan = _plan(backend, config, weights, dtype, folders)
     with replacing(path) as file:
         plan.write(file, weights)
 
 
-def _plan(backend: str, config: ModelConfig, dtype: str, folders: PackedFolders) -> Plan:
+def _plan(backend: str, config: ModelConfig, weights: Weights, dtype: str, folders: PackedFolders) -> Plan:
     from minigte.engine import sources
     from minigte.engine.packed_file import Plan
 
     identity = {**folders.identity(), "minigte": sources.version("loading", "models")}
-    return Plan(config.spec, weights_like(config), dtype, kernels(backend).level, identity)
+    like = weights_like(config, weights.word_embeddings_dtype)
+    return Plan(config.spec, like, dtype, kernels(backend).level, identity)
 
 
 def kernels(backend: str) -> Kernels:

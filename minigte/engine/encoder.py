@@ -16,7 +16,7 @@ from minigte.engine.finishes import LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import entry, step
 from minigte.engine.level import BLOCK_TILES
 from minigte.engine.linear import Rotation
-from minigte.engine.rows import convert
+from minigte.engine.rows import convert, from_bfloat16, from_float16
 from minigte.engine.simd import PANEL, address, rows_at_once
 from minigte.engine.steps import Team, meet, norm, norm_sum, own_rows, product, ready
 from minigte.engine.team import barrier, follow, lead, share
@@ -61,9 +61,7 @@ def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last
             if n < first:
                 continue
             workspace.positions[n] = n - offsets[b]
-            word = model.word_embeddings[input_ids[n]]
-            for d in range(size):
-                x[n, d] = word[d]
+            word_embedding(model, input_ids[n], x[n])
             x[n, size:] = 0  # where an earlier text's NaN would stay
             if len(model.position_embeddings):
                 places = model.position_embeddings[row]
@@ -83,6 +81,23 @@ def embeddings(model, workspace, input_ids, token_type_ids, offsets, first, last
                 workspace.normed[n, d] = x[n, d]
     if len(model.query_key.outliers) > 0:  # there may be no layers
         ready(model, workspace, model.query_key.outliers[0], first, last)
+
+
+@step
+def word_embedding(model, token, target):
+    """A token's row of the table, (D,), which may hold each number in 16 bits."""
+    if len(model.word_embeddings):
+        row = model.word_embeddings[token]
+        for d in range(model.hidden_size):
+            target[d] = row[d]
+        return
+    halves = model.word_halves[token]
+    if model.bfloat16_halves:
+        for d in range(model.hidden_size):
+            target[d] = from_bfloat16(halves[d])
+    else:
+        for d in range(model.hidden_size):
+            target[d] = from_float16(halves[d])
 
 
 @step

@@ -40,6 +40,24 @@ INT8_SMALLEST = f32(1e-36)  # the largest of a row that is not all zeros; 127 / 
 
 
 @kernel
+def from_bfloat16(half):
+    """The number that these 16 bits are: the upper half of a float32."""
+    return np.uint32(np.uint32(half) << np.uint32(16)).view(f32)
+
+
+@kernel
+def from_float16(half):
+    """The number that these 16 bits are, which is finite: sign, 5 bits of exponent, 10 of fraction."""
+    bits = np.uint32(half)
+    fraction = f32(bits & np.uint32(0x3FF)) * f32(2**-24)  # all of it where the exponent is 0
+    normal = np.uint32((bits & np.uint32(0x7FFF)) * np.uint32(1 << 13) + np.uint32((127 - 15) << 23)).view(
+        f32
+    )
+    value = normal if bits & np.uint32(0x7C00) else fraction
+    return -value if bits & np.uint32(0x8000) else value
+
+
+@kernel
 def softmax(scores, first, last, begin, end, scale, bias, like, probs):
     """p_j = exp2((s_j + b_j - max (s + b)) · scale) for the columns ``first`` to ``last``, 0 around them.
 

@@ -157,7 +157,7 @@ class Engine:
         if longest > most:
             raise InputError(f"a text has {longest} tokens; the model reads at most {most}")
         for name, ids, rows in (
-            ("input_ids", input_ids, len(self._model.word_embeddings)),
+            ("input_ids", input_ids, len(self._model.word_embeddings) + len(self._model.word_halves)),
             ("token_type_ids", token_type_ids, max(1, len(self._model.token_type_embeddings))),
         ):
             if len(ids) != len(input_ids):

@@ -22,7 +22,7 @@ from minigte.engine.level import Level
 from minigte.engine.outliers import MOST, largest_inputs, outlier_channels
 from minigte.models.distances import bucket, inverse_frequencies
 from minigte.models.spec import Spec
-from minigte.models.weights import LayerWeights, Weights
+from minigte.models.weights import ABSENT, LayerWeights, Weights
 from minigte.runtime import memory
 
 
@@ -56,6 +56,9 @@ class PackedModel(NamedTuple):
     first_position: int  # the row of position_embeddings for a text's first token
     padding_id: int  # a token that has the row before that one, and counts as no place
     word_embeddings: Float32  # (V, D)
+    # In their place those that 16 bits hold: (V, D), of bfloat16 or else of float16
+    word_halves: npt.NDArray[np.uint16]
+    bfloat16_halves: bool
     position_embeddings: Float32  # (positions, D)
     token_type_embeddings: Float32  # (token types, D)
     embeddings_norm: Float32  # (1, 2, D)
@@ -268,6 +271,13 @@ def pack_model(
         )
         return whole
 
+    def word_halves() -> npt.NDArray[np.uint16]:
+        if storage.filled:
+            return np.broadcast_to(np.uint16(0), weights.word_embeddings.shape)
+        if is_bfloat16:
+            return (weights.word_embeddings.view(np.uint32) >> 16).astype(np.uint16)
+        return weights.word_embeddings.astype(np.float16).view(np.uint16)
+
     @functools.cache
     def channels() -> Int64:
         norms = ((a.attention_norm_weight, a.feed_forward_norm_weight) for a in layers)
@@ -281,6 +291,8 @@ def pack_model(
         attention_norms, feed_forward_norms = feed_forward_norms, [*attention_norms[1:], final_norm]
     else:
         first_norm = []
+    halved = weights.word_embeddings_dtype != "float32"
+    is_bfloat16 = weights.word_embeddings_dtype == "bfloat16"
     bases = sorted(set(spec.rotary_bases))
     angles_of = [bases.index(base) for base in spec.rotary_bases] or [0] * len(layers)
     return PackedModel(
@@ -293,7 +305,9 @@ def pack_model(
         activation=ACTIVATIONS[spec.hidden_act] + (GATED if spec.gated else 0),
         first_position=spec.first_position,
         padding_id=spec.padding_id,
-        word_embeddings=table("word_embeddings", weights.word_embeddings),
+        word_embeddings=table("word_embeddings", ABSENT if halved else weights.word_embeddings),
+        word_halves=storage.whole("word_halves", word_halves() if halved else np.empty((0, 0)), np.uint16),
+        bfloat16_halves=is_bfloat16,
         position_embeddings=table("position_embeddings", weights.position_embeddings),
         token_type_embeddings=table("token_type_embeddings", weights.token_type_embeddings),
         embeddings_norm=norms(

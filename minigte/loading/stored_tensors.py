@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,22 @@ from minigte.arrays import Float32
 from minigte.errors import CheckpointError
 from minigte.runtime.memory import zeros
 
-# A tensor's name and shape, and what reads it from its file.
-StoredTensor = tuple[str, tuple[int, ...], Callable[[], npt.NDArray[Any]]]
 HUGE = 64 << 20  # bytes: malloc keeps none of so much that is freed
+
+
+class StoredTensor(NamedTuple):
+    """A tensor in a file."""
+
+    name: str
+    shape: tuple[int, ...]
+    read: Callable[[], npt.NDArray[Any]]
+    dtype: str = "float32"  # a type that holds each of its numbers
 
 
 def read_tensor(path: Path, tensor: StoredTensor) -> Float32:
     """The numbers in float32, read-only. Raises CheckpointError where one of them is not finite."""
-    name, shape, read = tensor
-    stored = read()
+    name, shape = tensor.name, tensor.shape
+    stored = tensor.read()
     if stored.dtype == np.float32 and stored.nbytes >= HUGE and stored.flags.c_contiguous:
         array: Float32 = stored  # a second copy might find no room
     else:

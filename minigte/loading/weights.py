@@ -55,9 +55,11 @@ def load_classification_head(
     return ClassificationHeadWeights(**{tensor.field: read(tensor.name) for tensor in tensors})
 
 
-def weights_like(config: ModelConfig) -> Weights:
+def weights_like(config: ModelConfig, word_embeddings_dtype: str) -> Weights:
     """Arrays of the shapes that a model of this configuration has; they take no memory and hold zeros."""
-    return _weights(config, lambda tensor: np.broadcast_to(np.float32(0), tensor.shape))
+    return _weights(
+        config, lambda tensor: np.broadcast_to(np.float32(0), tensor.shape), word_embeddings_dtype
+    )
 
 
 def stored_weights(folder: Path, config: ModelConfig) -> Weights:
@@ -80,7 +82,21 @@ def stored_weights(folder: Path, config: ModelConfig) -> Weights:
         arrays[tensor.layer][tensor.field] = tensor
     own = arrays.pop(None)
     layers = tuple(cast(LayerWeights, _Stored(layer, read)) for layer in arrays.values())
-    return cast(Weights, _Stored(own, read, layers))
+    return cast(Weights, _Stored(own, read, layers, _word_embeddings_dtype(folder, config)))
+
+
+def _word_embeddings_dtype(folder: Path, config: ModelConfig) -> str:
+    """As ``Weights`` has it: "float32" where a file does not say it at its beginning, as safetensors do."""
+    path, architecture = _find_readable(folder / config.transformer), config.architecture
+    if path.name not in (SAFETENSORS, INDEX):
+        return "float32"
+    table = next(t for t in architecture.tensors(config.encoder) if t.field == "word_embeddings")
+    dtypes = set()
+    for stored in _stored_tensors(path):
+        name = architecture.canonical_name(stored.name)
+        if architecture.tied.get(name, name) == table.name:
+            dtypes.add(stored.dtype)
+    return dtypes.pop() if len(dtypes) == 1 else "float32"
 
 
 class _Stored:
@@ -91,8 +107,10 @@ class _Stored:
         tensors: Mapping[str, Tensor],
         read: Callable[[str], Float32],
         layers: tuple[LayerWeights, ...] = (),
+        word_embeddings_dtype: str = "float32",
     ) -> None:
-        self._tensors, self._read, self.layers = tensors, read, layers
+        self._tensors, self._read = tensors, read
+        self.layers, self.word_embeddings_dtype = layers, word_embeddings_dtype
 
     def __getattr__(self, name: str) -> Float32:
         if name not in self._tensors:
@@ -103,12 +121,15 @@ class _Stored:
         return _read_only(tensor.take(self._read(tensor.name)))
 
 
-def _weights(config: ModelConfig, array: Callable[[Tensor], Float32]) -> Weights:
+def _weights(
+    config: ModelConfig, array: Callable[[Tensor], Float32], word_embeddings_dtype: str = "float32"
+) -> Weights:
     fields: dict[int | None, dict[str, Float32]] = {}
     for tensor in config.architecture.tensors(config.encoder):
         fields.setdefault(tensor.layer, {})[tensor.field] = _read_only(array(tensor))
     own = fields.pop(None)
-    return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
+    layers = tuple(LayerWeights(**layer) for layer in fields.values())
+    return Weights(**own, layers=layers, word_embeddings_dtype=word_embeddings_dtype)
 
 
 def _read_only(array: Float32) -> Float32:
@@ -190,7 +211,7 @@ class _Checkpoint:
 
     def read(self, name: str) -> Float32:
         """One of the model's tensors, in float32. Raises CheckpointError."""
-        return read_tensor(self._path, (name, self._shapes[name], self._tensors[name]))
+        return read_tensor(self._path, StoredTensor(name, self._shapes[name], self._tensors[name]))
 
 
 def _find_tensors(
@@ -202,8 +223,8 @@ def _find_tensors(
     unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
     others: list[str] = []
     spare: set[str] = set()  # those that were found under another name of theirs
-    for stored_name, shape, read in _stored_tensors(path):
-        name = architecture.canonical_name(stored_name)
+    for stored in _stored_tensors(path):
+        name = architecture.canonical_name(stored.name)
         if name in architecture.tied:
             name = architecture.tied[name]
             if name in tensors:
@@ -218,15 +239,15 @@ def _find_tensors(
             if name.startswith(architecture.unused) or _layer(name, architecture) >= num_hidden_layers:
                 continue
             if name.startswith(own):
-                unknown[name] = shape
+                unknown[name] = stored.shape
             else:
                 others.append(name)
             continue
-        if shape != expected[name]:
+        if stored.shape != expected[name]:
             raise CheckpointError(
-                f"{path}: tensor {name} has shape {shape}, config.json says {expected[name]}"
+                f"{path}: tensor {name} has shape {stored.shape}, config.json says {expected[name]}"
             )
-        tensors[name] = read
+        tensors[name] = stored.read
     for name, shape in expected.items():
         if name not in tensors:
             beside = f"; it has others, the first {others[0]}" if others else ""

@@ -64,6 +64,8 @@ class Weights:
 
     word_embeddings: Float32  # (V, D)
     layers: tuple[LayerWeights, ...]
+    # What holds each value of word_embeddings: "float16" or "bfloat16" where a checkpoint has them so.
+    word_embeddings_dtype: str = "float32"
     position_embeddings: Float32 = field(default_factory=_absent)  # (positions, D)
     token_type_embeddings: Float32 = field(default_factory=_absent)  # (token types, D)
     embeddings_norm_weight: Float32 = field(default_factory=_absent)  # (D,)

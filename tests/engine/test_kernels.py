@@ -17,7 +17,7 @@ from minigte.engine.formats import format_of
 from minigte.engine.jit import kernel
 from minigte.engine.linear import Rotation, linear
 from minigte.engine.outliers import MOST
-from minigte.engine.rows import convert, normalize, quantize, softmax
+from minigte.engine.rows import convert, from_bfloat16, from_float16, normalize, quantize, softmax
 from minigte.engine.simd import LANES, PANEL, TILE_ROWS
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import pack_matrix, to_bfloat16
@@ -34,7 +34,7 @@ def zeros(dtype: type, *shape: int) -> np.ndarray:
 UNTURNED = Rotation(zeros(np.float32, 1, 2, LANES), zeros(np.int64, 1), 1)
 
 
-def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+def bfloat16(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -53,6 +53,23 @@ def elementwise(function: Callable) -> Callable[[np.ndarray], np.ndarray]:
         return target[: x.size]
 
     return apply
+
+
+@pytest.mark.parametrize(
+    ("widen", "right"),
+    [(from_float16, lambda bits: np.float32(bits.view(np.float16))), (from_bfloat16, bfloat16)],
+)
+def test_each_number_of_16_bits(widen: Callable, right: Callable[[np.ndarray], np.ndarray]) -> None:
+    @kernel
+    def run(source, target):
+        for i in range(source.size):
+            target[i] = widen(source[i])
+
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    bits = bits[np.isfinite(right(bits))]  # others are refused where a file is read
+    target = np.empty(bits.size, np.float32)
+    run(bits, target)
+    np.testing.assert_array_equal(target.view(np.uint32), right(bits).view(np.uint32))
 
 
 def test_exp2() -> None:
@@ -168,7 +185,7 @@ def test_softmax(
         probs,
         probs.ctypes.data,
     )
-    p = probs if probs_type == np.float32 else from_bfloat16(probs)
+    p = probs if probs_type == np.float32 else bfloat16(probs)
     np.testing.assert_allclose(p[first:last] / total, wanted, rtol=0, atol=1e-6 if p is probs else 4e-3)
     assert not p[begin:first].any()
     assert not p[last : -(-end // LANES) * LANES].any()
@@ -411,7 +428,7 @@ def test_attention(length: int, head_size: int, kind: type, before: int, after: 
     rng = np.random.default_rng(length)
     parts = rng.normal(0, 1, (3, heads, length, head_size)).astype(np.float32)
     if kind == np.uint16:
-        parts = from_bfloat16(to_bfloat16(parts))
+        parts = bfloat16(to_bfloat16(parts))
     qkv = np.zeros((length + PAD, 3, heads, width), np.float32)
     qkv[:length, :, :, :head_size] = parts.transpose(2, 0, 1, 3)
     qkv = qkv.reshape(length + PAD, 3 * heads * width)

@@ -25,7 +25,7 @@ ARRAYS = {
 
 
 def read(path):
-    return {name: np.array(take()) for name, shape, take in read_state_dict(path, None)}
+    return {stored.name: np.array(stored.read()) for stored in read_state_dict(path, None)}
 
 
 @pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16"])
@@ -217,10 +217,10 @@ def test_the_other_byte_order_and_compression_are_refused(tmp_path):
 def test_integers_are_refused_where_they_are_needed(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     state_dicts.write(path, state_dicts.contiguous({"ids": np.arange(3)}))
-    (_, shape, take) = next(read_state_dict(path, None))
-    assert shape == (3,)
+    stored = next(read_state_dict(path, None))
+    assert stored.shape == (3,)
     with pytest.raises(CheckpointError, match=r"ids is int64 \(known: .*float32"):
-        take()
+        stored.read()
 
 
 @pytest.mark.parametrize("write", [state_dicts.write, state_dicts.write_old_form])

@@ -16,7 +16,7 @@ DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
 def read(path: Path) -> dict[str, Any]:
-    return {name: np.array(take()) for name, _, take in read_state_dict(path, None)}
+    return {stored.name: np.array(stored.read()) for stored in read_state_dict(path, None)}
 
 
 def values(dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -60,7 +60,7 @@ def test_a_modules_state_dict(tmp_path: Path, zipped: bool) -> None:
     module.b.weight = module.a.weight
     path = tmp_path / "pytorch_model.bin"
     torch.save(module.state_dict(), path, _use_new_zipfile_serialization=zipped)
-    stored = {name: take for name, _, take in read_state_dict(path, None)}
+    stored = {stored.name: stored.read for stored in read_state_dict(path, None)}
     assert list(stored) == list(module.state_dict())
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
