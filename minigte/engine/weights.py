@@ -274,8 +274,8 @@ def pack_model(
     def word_halves() -> npt.NDArray[np.uint16]:
         if storage.filled:
             return np.broadcast_to(np.uint16(0), weights.word_embeddings.shape)
-        if is_bfloat16:
-            return (weights.word_embeddings.view(np.uint32) >> 16).astype(np.uint16)
+        if is_bfloat16:  # a float32's upper half, the second in memory
+            return np.ascontiguousarray(weights.word_embeddings.view(np.uint16)[:, 1::2])
         return weights.word_embeddings.astype(np.float16).view(np.uint16)
 
     @functools.cache
