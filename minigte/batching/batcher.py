@@ -24,12 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32
-from minigte.batching.queue import FairQueue, Waiting
+from minigte.batching.queue import UNIT_TOKENS, FairQueue, Waiting
 from minigte.embedder import Embedder
 from minigte.errors import ClosedError, QueueFullError, QueueTimeoutError
 from minigte.tokenizing.packing import pack
 
-UNIT_TOKENS = 256  # what one thread takes at a time; more would not be faster, and others wait for longer
 PATIENCE = 30.0  # seconds; an engine that has work, and has finished none for so long, does not answer
 TELLING_TOKENS = 128  # a smaller unit says little of the speed: it takes about as long as this many
 SMOOTHING = 0.2  # the weight of the newest unit in the speed that is remembered
@@ -123,7 +122,7 @@ class Batcher:
         self._start()
         loop = asyncio.get_running_loop()
         job = Job(input_ids, token_embeddings, loop.create_future())
-        self._admit(job.tokens)
+        self._admit(job.tokens, is_short=job.is_short)
         self._work.put(job)
         expiry = None
         if self._max_seconds is not None:
@@ -156,31 +155,36 @@ class Batcher:
         They count as waiting while they are read. Otherwise a flood of texts that are slow to read would
         wait there, where there is no bound. Raises QueueFullError and QueueTimeoutError.
         """
-        self._admit(tokens)
+        self._admit(tokens, is_short=tokens <= max(head, UNIT_TOKENS))
         self._expected.append((head, tokens))
         try:
             return await in_turn(read, pool, self._max_seconds)
         finally:
             self._expected.remove((head, tokens))
 
-    def _admit(self, tokens: int) -> None:
-        """Raise where there is no room; without the lock, so the counts may be a little old."""
+    def refusal(self, tokens: int = 1, *, is_short: bool = True) -> QueueFullError | None:
+        """Why there is no room for a request that came now; without the lock, so it may be a little old."""
         queue, expected = self._work.queue, list(self._expected)
         waiting = queue.tokens + sum(tokens for _, tokens in expected)
-        wait = (queue.heads + sum(head for head, _ in expected)) / self._work.speed
+        wait = (queue.ahead(is_short=is_short) + sum(head for head, _ in expected)) / self._work.speed
         after = max(1, math.ceil(wait))
         if self._max_tokens is not None and waiting and waiting + tokens > self._max_tokens:
-            raise QueueFullError(
+            return QueueFullError(
                 f"{waiting} tokens are waiting and {tokens} more are too many "
                 f"(limit: {self._max_tokens}): try again in {after} s",
                 after,
             )
         if self._max_seconds is not None and wait > self._max_seconds:
-            raise QueueFullError(
+            return QueueFullError(
                 f"texts would wait for about {wait:.1f} s (limit: {self._max_seconds:g} s): "
                 f"try again in {after} s",
                 after,
             )
+        return None
+
+    def _admit(self, tokens: int, *, is_short: bool) -> None:
+        if refusal := self.refusal(tokens, is_short=is_short):
+            raise refusal
 
     def _expire(self, job: Job) -> None:
         """Give up a request that has waited for too long; one that has begun is finished."""
@@ -287,6 +291,7 @@ class _Work:
 
     def _serve(self) -> None:
         """A thread's life."""
+        free = time.monotonic()  # since when this thread has been without work, or since its last unit
         while True:
             with self._lock:
                 if self._closed:
@@ -300,12 +305,14 @@ class _Work:
                     self._idle += 1
             if not pieces:
                 self._wake.get()
+                free = time.monotonic()
                 continue
             if wake:
                 self._wake.put(None)
             begun = time.monotonic()
+            waited = self._begin(pieces, begun)
             try:
-                finished = self._compute(pieces, begun, together)
+                finished = self._compute(pieces, together)
             finally:
                 with self._lock:
                     self._busy -= 1
@@ -314,10 +321,24 @@ class _Work:
                     self._progress = time.monotonic()
             self._hand_over(finished)
             tokens = sum(len(job.input_ids[place]) for job, place in pieces)
-            self._remember(tokens, time.monotonic() - begun, together)
+            # With what lies between two units: a busy event loop keeps the threads from Python's lock.
+            now = time.monotonic()
+            self._remember(tokens, now - free, together)
+            free = now
             if self.observer is not None:
                 self.observer.computed(len(pieces), tokens)
+                for seconds in waited:
+                    self.observer.waited(seconds)
             del pieces, finished  # and all they refer to
+
+    def _begin(self, pieces: Sequence[tuple[Job, int]], begun: float) -> list[float]:
+        """Note which requests begin with this unit; gives how long each of them has waited."""
+        waited = []
+        for job, _ in pieces:
+            if job.begun is None:
+                job.begun = begun
+                waited.append(begun - job.arrived)
+        return waited
 
     def _remember(self, tokens: int, seconds: float, together: bool) -> None:
         """Keep the speed of all threads, as this unit shows it."""
@@ -327,7 +348,7 @@ class _Work:
         speed = threads * tokens / max(seconds, 1e-6)
         self.speed = speed if self.speed == math.inf else self.speed + SMOOTHING * (speed - self.speed)
 
-    def _compute(self, pieces: Sequence[tuple[Job, int]], begun: float, together: bool) -> list[Job]:
+    def _compute(self, pieces: Sequence[tuple[Job, int]], together: bool) -> list[Job]:
         """Compute a unit and give the jobs that are finished with it.
 
         Where that raises, each request's texts are computed by themselves, so that an exception fails the
@@ -336,11 +357,6 @@ class _Work:
         jobs: dict[Job, list[tuple[Job, int]]] = {}
         for job, place in pieces:
             jobs.setdefault(job, []).append((job, place))
-        for job in jobs:
-            if job.begun is None:
-                job.begun = begun
-                if self.observer is not None:
-                    self.observer.waited(begun - job.arrived)
         try:
             self._forward(pieces, together)
         except Exception as error:

@@ -1,26 +1,29 @@
-"""Whose text is next: a queue in which a long request cannot hold up the short ones.
+"""Whose text is next: a queue in which a long request holds up no short one, and what has begun gets done.
 
-A request is the texts of one caller. The queue has a clock that runs while tokens are handed out, the slower
-the more requests are waiting: it says how many tokens each of them would have had by now, if all had shared
-the machine evenly. A request's tag is when its next text is due on that clock, and the text with the smallest
-tag goes next (weighted fair queueing; Parekh and Gallager 1993, with the clock simplified). A request that
-comes in is due at once, and its first text ``CREDIT`` tokens early, so that it goes before what is left of
-every other request, unless that has been kept waiting for longer than one text.
+A request is the texts of one caller. It is short if it fits into one unit of work, or is one text, and long
+otherwise. There are two lines. While both wait, they take turns, a unit each; what room a unit has left is
+filled from the other line.
+
+- Short requests go in the order in which they came.
+- Long requests that have begun go round, a unit each. After each round another begins.
+
+So all long requests together delay a short one by one unit, and by one more for each unit of short ones that
+came before it. And they have every second unit, however many short ones keep coming; the more have begun, the
+more rarely another does, so that they get done.
 
 Nothing here knows threads or what a text means; the caller holds a lock.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
+from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-CREDIT = 512  # tokens; as long as one text of the models at hand
+UNIT_TOKENS = 256  # what one thread takes at a time; more would not be faster, and others wait for longer
 
 
 class Waiting:
@@ -31,7 +34,7 @@ class Waiting:
         self.input_ids: Sequence[npt.NDArray[np.int32]] = input_ids
         self.next = 0  # the first text that has not been handed out
         self.tokens = sum(map(len, input_ids))  # of the texts that have not been handed out
-        self.tag = 0.0
+        self.is_short = len(input_ids) == 1 or self.tokens <= UNIT_TOKENS
         self.is_dropped = False
 
     @property
@@ -48,48 +51,45 @@ class FairQueue(Generic[Request]):
 
     def __init__(self) -> None:
         self.tokens = 0  # of all texts that wait
-        self.heads = 0  # of the next text of each request: what a new one may find before it
         self.requests = 0
-        self._clock = 0.0
-        self._heap: list[tuple[float, int, Request]] = []
-        self._arrivals = itertools.count()
+        self._short_tokens = 0  # of the texts of short requests
+        self._short: deque[Request] = deque()
+        self._new: deque[Request] = deque()  # long ones that have had no turn
+        self._begun: deque[Request] = deque()  # long ones, in the order of their next turns
+        self._owed = 0  # turns of those that have begun, before another begins
+        self._is_turn_of_long = False
+
+    def ahead(self, *, is_short: bool) -> int:
+        """About how many tokens a request would find before it that came now."""
+        short, long = self._short_tokens, self.tokens - self._short_tokens
+        if is_short:
+            return short + min(long, short + UNIT_TOKENS)
+        new, begun = len(self._new), len(self._begun)
+        # Each that begins makes the round longer.
+        turns = self._owed + new * (begun + 1) + new * (new - 1) // 2
+        long = min(long, turns * UNIT_TOKENS)
+        return long + min(short, long + UNIT_TOKENS)
 
     def put(self, request: Request) -> None:
         """Let a request wait."""
-        request.tag = self._clock - CREDIT
-        heapq.heappush(self._heap, (request.tag, next(self._arrivals), request))
+        (self._short if request.is_short else self._new).append(request)
         self.requests += 1
-        self.tokens += request.tokens
-        self.heads += request.head
+        self._count(request, request.tokens)
 
     def take(self, max_tokens: int) -> list[tuple[Request, int]]:
-        """Hand out the texts that are due: at most ``max_tokens``, or one text; none where none waits.
+        """Hand out the texts of a unit: at most ``max_tokens``, or one text; none where none waits.
 
         Each is its request and its place in it.
         """
         pieces: list[tuple[Request, int]] = []
-        taken, sharers = 0, self.requests
-        while self._heap:
-            _, arrival, request = self._heap[0]
-            length = request.head
-            if not length:  # dropped, or all handed out
-                heapq.heappop(self._heap)
-                continue
-            if pieces and taken + length > max_tokens:
-                break
-            pieces.append((request, request.next))
-            taken += length
-            request.tag += length if request.next else CREDIT + length
-            request.next += 1
-            request.tokens -= length
-            self.heads += request.head - length
-            if request.head:
-                heapq.heapreplace(self._heap, (request.tag, arrival, request))
-            else:
-                heapq.heappop(self._heap)
-                self.requests -= 1
-        self.tokens -= taken
-        self._clock += taken / max(1, sharers)
+        if self._is_turn_of_long:
+            room = self._take_long(pieces, max_tokens)
+            self._is_turn_of_long = not pieces
+            self._take_short(pieces, room)
+        else:
+            room = self._take_short(pieces, max_tokens)
+            self._is_turn_of_long = bool(pieces)
+            self._take_long(pieces, room)
         return pieces
 
     def drop(self, request: Request) -> None:
@@ -99,7 +99,49 @@ class FairQueue(Generic[Request]):
         request.is_dropped = True
         if request.head:
             self.requests -= 1
-            self.heads -= request.head
-            self.tokens -= request.tokens
+        self._count(request, -request.tokens)
         request.tokens = 0
         request.input_ids = request.input_ids[: request.next]
+
+    def _take_short(self, pieces: list[tuple[Request, int]], room: int) -> int:
+        """Fill the room with texts of short requests; gives the room that is left."""
+        while self._short:
+            room = self._hand_out(self._short[0], pieces, room)
+            if self._short[0].head:
+                break
+            self._short.popleft()
+        return room
+
+    def _take_long(self, pieces: list[tuple[Request, int]], room: int) -> int:
+        """Fill the room with texts of the long request whose turn it is, or of several that end with them."""
+        while line := self._new if self._new and not (self._owed and self._begun) else self._begun:
+            request, before = line[0], room
+            room = self._hand_out(request, pieces, room)
+            if request.head and room == before:  # its next text does not fit
+                break
+            line.popleft()
+            if line is self._begun:
+                self._owed = max(0, self._owed - 1)
+            elif room != before:  # and it has not been dropped
+                self._owed = len(self._begun)
+            if request.head:
+                self._begun.append(request)
+                break
+        return room
+
+    def _hand_out(self, request: Request, pieces: list[tuple[Request, int]], room: int) -> int:
+        """As many texts of a request as there is room for; gives the room that is left."""
+        while (length := request.head) and (length <= room or not pieces):
+            pieces.append((request, request.next))
+            room -= length
+            request.next += 1
+            request.tokens -= length
+            self._count(request, -length)
+            if not request.head:
+                self.requests -= 1
+        return room
+
+    def _count(self, request: Request, tokens: int) -> None:
+        self.tokens += tokens
+        if request.is_short:
+            self._short_tokens += tokens
