@@ -21,8 +21,8 @@ from minigte.tokenizing.tokenizer import Tokenized, cut_warning
 from minigte.vectors.pooling import normalize
 from minigte.vectors.quantization import quantize_embeddings
 
-# Characters. A text of so many has its tokens in the time that handing it to another thread takes; longer
-# ones are handed over, so many at a time, so that the tokens of a long request hold up nobody.
+# Characters. Texts of so many have their tokens in the time that handing them to another thread takes; more
+# are handed over, so many at a time, so that the tokens of a long request hold up nobody.
 AT_ONCE = 1_000
 SLICE = 16_000
 
@@ -155,6 +155,8 @@ class AsyncEmbedder:
         """
         tokenizer = self.embedder.tokenizer_of(task)
         lengths = [len(prefix) + len(text) if isinstance(text, str) else 1 for text in texts]
+        if sum(lengths) <= AT_ONCE:
+            return tokenizer.tokenize(texts, prefix=prefix, refuse_long=refuse_long)
         expected = [expected_tokens(length, self.embedder.max_seq_length) for length in lengths]
         tokenized: list[Tokenized] = []
         while len(tokenized) < len(texts):
@@ -167,11 +169,8 @@ class AsyncEmbedder:
             def read(part: Sequence[str] = texts[start:stop], start: int = start) -> list[Tokenized]:
                 return tokenizer.tokenize(part, prefix=prefix, start=start, refuse_long=refuse_long)
 
-            if stop == len(texts) and characters <= AT_ONCE:
-                tokenized += read()
-            else:
-                head, tokens = expected[start], sum(expected[start:])
-                tokenized += await self.batcher.expecting(read, head, tokens, self._tokenizing)
+            head, tokens = expected[start], sum(expected[start:])
+            tokenized += await self.batcher.expecting(read, head, tokens, self._tokenizing)
         return tokenized
 
     async def vectors(
@@ -186,7 +185,7 @@ class AsyncEmbedder:
         rows = await self.batcher.run(_arrays(input_ids))
         if not rows:
             return np.empty((0, dim or self.embedder.embedding_dimension), np.float32)
-        vectors = np.stack(rows)[:, :dim]  # (B, dim)
+        vectors = np.array(rows)[:, :dim]  # (B, dim)
         return normalize(vectors) if normalize_embeddings else vectors
 
     async def token_embeddings(self, input_ids: Sequence[Sequence[int]]) -> list[Float32]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEYS_VARIABLE = "MINIGTE_API_KEYS"
 # What the server cannot do without, of the extra "serve" of pyproject.toml.
-PACKAGES = ("starlette", "uvicorn", "httptools", "msgspec", "orjson", "prometheus-client")
+PACKAGES = ("uvicorn", "httptools", "msgspec", "orjson", "prometheus-client")
 
 
 @click.command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,17 @@ class Endpoint:
     media_type: str = "application/json"
     is_open: bool = False  # to those without a key
 
+    @property
+    def waits(self) -> bool:
+        """Whether its texts wait to be computed, so that it is refused where there is no room."""
+        return 429 in self.statuses
+
+    @property
+    def content_type(self) -> bytes:
+        """The answer's header."""
+        is_text = self.media_type.startswith("text/") and "charset=" not in self.media_type
+        return (self.media_type + "; charset=utf-8" * is_text).encode()
+
     def decode(self, content: bytes) -> Any:
         """The body as its type. Raises a Problem that names the field at fault."""
         if self.body is None:
@@ -85,9 +96,11 @@ def _decoder(body: type) -> msgspec.json.Decoder[Any]:
 ROWS = 64  # written between two looks at what else the loop has to do
 
 
-async def in_parts(count: int) -> AsyncIterator[int]:
-    """The numbers up to ``count``; now and then the loop turns to others in between."""
+async def in_parts(write: Callable[[int], bytes], count: int) -> list[bytes]:
+    """What ``write`` makes of the numbers up to ``count``; now and then others have the loop in between."""
+    written = []
     for i in range(count):
         if i and i % ROWS == 0:
             await asyncio.sleep(0)
-        yield i
+        written.append(write(i))
+    return written

@@ -8,6 +8,7 @@ adds up all (prometheus_client's multiprocess mode, which the environment asks f
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -23,7 +24,6 @@ from prometheus_client import (
 )
 
 if TYPE_CHECKING:
-    from minigte.batching.batcher import Batcher
     from minigte.server.models import Model
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -40,7 +40,9 @@ class Metrics:
     def __init__(self) -> None:
         self._several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._registry = CollectorRegistry()
-        self._watched: list[tuple[Gauge, Gauge, Batcher]] = []
+        self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
+        self._count = 0  # requests in flight
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # found once
         if not self._several:
             ProcessCollector(registry=self._registry)
             PlatformCollector(registry=self._registry)
@@ -87,26 +89,31 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=r,
         )
-        self._in_flight = Gauge(
+        in_flight = Gauge(
             "minigte_requests_in_flight",
             "Requests that have come and are not answered.",
             multiprocess_mode="livesum",
             registry=r,
         )
+        self._show(in_flight, lambda: self._count)
 
     def begun(self) -> None:
         """A request has come."""
-        self._in_flight.inc()
-        self._set_queues()
+        self._count += 1
+        self._set_gauges()
 
     def answered(
         self, route: str, model: str, status: int, seconds: float, texts: int, tokens: int, cut: int
     ) -> None:
         """A request has been answered, or has vanished."""
-        self._in_flight.dec()
-        self._set_queues()
-        self._requests.labels(route, model, status).inc()
-        self._seconds.labels(route, model).observe(seconds)
+        self._count -= 1
+        self._set_gauges()
+        key = route, model, status
+        if key not in self._answers:
+            self._answers[key] = self._requests.labels(*key), self._seconds.labels(route, model)
+        requests, request_seconds = self._answers[key]
+        requests.inc()
+        request_seconds.observe(seconds)
         if texts:
             self._texts.labels(route, model).observe(texts)
         if tokens and status == 200:
@@ -117,17 +124,18 @@ class Metrics:
     def watch(self, model: Model) -> None:
         """Show how much waits for a model."""
         batcher = model.embedder.batcher
-        tokens, requests = self._queue_tokens.labels(model.name), self._queue_requests.labels(model.name)
-        if self._several:  # there a gauge cannot ask a function, and must be set
-            self._watched.append((tokens, requests, batcher))
-        else:
-            tokens.set_function(lambda: batcher.queue_tokens)
-            requests.set_function(lambda: batcher.queue_requests)
+        self._show(self._queue_tokens.labels(model.name), lambda: batcher.queue_tokens)
+        self._show(self._queue_requests.labels(model.name), lambda: batcher.queue_requests)
 
-    def _set_queues(self) -> None:
-        for tokens, requests, batcher in self._watched:
-            tokens.set(batcher.queue_tokens)
-            requests.set(batcher.queue_requests)
+    def _show(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        if self._several:  # there a gauge cannot ask a function, and must be set
+            self._gauges.append((gauge, value))
+        else:
+            gauge.set_function(value)
+
+    def _set_gauges(self) -> None:
+        for gauge, value in self._gauges:
+            gauge.set(value())
 
     def page(self) -> bytes:
         """All of it, in Prometheus' text form."""

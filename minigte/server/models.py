@@ -260,8 +260,8 @@ class Reranker:
         if len(pairs) > limits.max_texts:
             raise too_many(param, len(pairs), limits.max_texts)
         expected = sum(expected_tokens(len(query) + len(text), longest) for query, text in pairs)
-        if self._waiting and self._waiting + expected > limits.max_queue_tokens:
-            raise QueueFullError(f"{self._waiting} tokens wait for {self.name}: try again", retry_after=1)
+        if refusal := self.refusal(expected):
+            raise refusal
         predict = functools.partial(
             self.model.predict,
             activation_fn=ACTIVATION_FNS["Identity"] if raw_scores else None,
@@ -286,6 +286,12 @@ class Reranker:
             self._waiting -= expected
         return np.concatenate(parts), sum(len(pair.input_ids) for pair in tokenized)
 
+    def refusal(self, tokens: int = 1) -> QueueFullError | None:
+        """Why there is no room for pairs that came now."""
+        if self._waiting and self._waiting + tokens > self.limits.max_queue_tokens:
+            return QueueFullError(f"{self._waiting} tokens wait for {self.name}: try again", retry_after=1)
+        return None
+
     def close(self) -> None:
         """End the thread."""
         self._threads.shutdown(cancel_futures=True)
@@ -300,6 +306,7 @@ class Models:
         """``aliases``: further names. Raises InputError where a name means two models, or none."""
         self.all = list(models)
         self.rerankers = {reranker.name: reranker for reranker in rerankers}
+        self._short_rerankers = {name.rpartition("/")[2]: one for name, one in self.rerankers.items()}
         if not self.all and not self.rerankers:
             raise InputError("name at least one model to serve")
         self._by_name: dict[str, Model] = {}
@@ -339,8 +346,18 @@ class Models:
         return self.find(name)
 
     def _reranker(self, name: str) -> Reranker | None:
-        shorts = {one.rpartition("/")[2]: reranker for one, reranker in self.rerankers.items()}
-        return self.rerankers.get(name) or shorts.get(name)
+        return self.rerankers.get(name) or self._short_rerankers.get(name)
+
+    def refusal(self) -> QueueFullError | None:
+        """Why there is no room for a request, whichever model it means; None where one may have room."""
+        refusal = None
+        for reranker in self.rerankers.values():
+            if not (refusal := reranker.refusal()):
+                return None
+        for model in self.all:
+            if not (refusal := model.embedder.batcher.refusal()):
+                return None
+        return refusal
 
     def find(self, name: str | None) -> Model:
         """The model of this name, also with Ollama's ":latest" behind it. Raises a Problem."""

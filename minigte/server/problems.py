@@ -14,14 +14,19 @@ class Problem(Exception):  # noqa: N818 (it is about a request, and no fault of 
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,
+        allow: str | None = None,
     ) -> None:
-        """``param`` names the field at fault, ``code`` the kind of fault, as OpenAI's errors do."""
+        """``param`` names the field at fault, ``code`` the kind of fault, as OpenAI's errors do.
+
+        ``retry_after``: in how many seconds to try again. ``allow``: the methods that the route takes.
+        """
         super().__init__(message)
         self.status = status
         self.message = message
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.allow = allow
 
 
 def empty(param: str) -> Problem:

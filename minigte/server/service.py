@@ -1,25 +1,23 @@
 """The ASGI application: what is done for every request, whichever API it speaks.
 
-It reads the body within bounds, checks the key, gives the request an id, lets the endpoint answer, drops the
-work of a client that has gone, says what is wrong in the API's own words, and counts and logs it all.
+It finds the route, checks the key, refuses what there is no room for, reads the body within bounds, gives the
+request an id, lets the endpoint answer, drops the work of a client that has gone, says what is wrong in the
+API's own words, and counts and logs it all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import itertools
 import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import orjson
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minigte.errors import ClosedError, MinigteError, OverloadedError, QueueFullError
 from minigte.server import logs
@@ -28,6 +26,12 @@ from minigte.server.limits import BODIES, BODY_SECONDS, Limits
 from minigte.server.metrics import Metrics
 from minigte.server.models import Models
 from minigte.server.problems import Problem
+
+# What an ASGI server calls an application with.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 WATCH_AFTER = 0.02  # seconds; whether the client of a request is still there is looked at from then on
@@ -53,22 +57,16 @@ class Service:
         self.document = b""  # the OpenAPI document
         self.is_ready = False
         self._keys = [key.encode() for key in api_keys]
-        self._apis = {endpoint.path: endpoint.api for endpoint in endpoints}
-        methods = {path: {e.method for e in endpoints if e.path == path} for path in self._apis}
-        self._methods = {  # HEAD is answered wherever GET is
-            path: ", ".join(sorted(own | ({"HEAD"} if "GET" in own else set())))
-            for path, own in methods.items()
-        }
+        self._routes: dict[str, dict[str, Endpoint]] = {}  # path -> method -> what answers
+        for endpoint in endpoints:
+            self._routes.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+        # Those that end in a parameter, by what is before it.
+        self._open_ended = {path.partition("{")[0]: of for path, of in self._routes.items() if "{" in path}
         self._prefixes = {endpoint.api.prefix: endpoint.api for endpoint in endpoints}
+        self._process = secrets.token_hex(4)  # what the ids begin with that this process gives
+        self._numbers = itertools.count()
         self._body_bytes = 0  # of all bodies that are being read or answered
         self._probed = 0.0
-        self._router = Router(
-            [
-                Route(endpoint.path, _Answering(self, endpoint), methods=[endpoint.method])
-                for endpoint in endpoints
-            ],
-            redirect_slashes=False,
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or start and stop with the server."""
@@ -131,28 +129,64 @@ class Service:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request from its headers to the last byte of its answer, whatever happens."""
         begun = time.perf_counter()
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
-        exchange = _Exchange(scope, request_id, send)
-        scope["exchange"] = exchange
-        scope["app"] = self  # so that the router raises what is no route
         self.metrics.begun()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        own_id = f"{self._process}{next(self._numbers):08x}"
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else own_id
+        exchange = _Exchange(scope, request_id, send)
+        watch = _Watch(receive)
         try:
-            await self._router(scope, receive, exchange.send)
+            endpoint, path_params = self._find(exchange)
+            exchange.route = endpoint.path
+            if self._keys and not endpoint.is_open:
+                self._check_key(headers)
+            if endpoint.waits and (refusal := self.models.refusal()):
+                raise refusal
+            content = await self._read_body(headers, receive) if endpoint.body else b""
+            exchange.call = call = Call(self, endpoint.decode(content), path_params)
+            del content
+            with watch:
+                answer = await endpoint.handler(call)
+            await exchange.send(200, endpoint.content_type, answer, call.headers)
+        except _Vanished:
+            exchange.status = GONE
+        except asyncio.CancelledError:
+            if not watch.has_vanished:
+                raise
+            exchange.status = GONE
         except Exception as error:
-            problem = _problem_of(error, exchange)
-            headers = None
-            if isinstance(error, HTTPException) and error.headers is not None:  # what one route allows
-                headers = {"Allow": self._methods.get(scope["path"], error.headers["Allow"])}
-            await exchange.refuse(self._api_of(scope["path"]), problem, headers)
+            await exchange.refuse(self._api_of(exchange.path), _problem_of(error, exchange))
         finally:
-            self._note(exchange, time.perf_counter() - begun)
+            # When the loop has sent what was written.
+            seconds = time.perf_counter() - begun
+            asyncio.get_running_loop().call_soon(self._note, exchange, seconds)
+
+    def _find(self, exchange: _Exchange) -> tuple[Endpoint, dict[str, str]]:
+        """What answers this path and method, and the path's parameters; or a Problem where nothing does."""
+        path, path_params = exchange.path, {}
+        methods = self._routes.get(path)
+        if methods is None:
+            for start, of in self._open_ended.items():
+                if path.startswith(start) and path != start:
+                    methods, path_params = of, {"model": path.removeprefix(start)}
+        if methods is None:
+            raise Problem(404, f"no route {path!r}: see /docs", code="no_such_route")
+        # HEAD is answered wherever GET is; the server leaves the body out.
+        endpoint = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
+        if endpoint is None:
+            raise Problem(
+                405,
+                f"{path} does not take {exchange.method}: see /docs",
+                code="no_such_route",
+                allow=", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])})),
+            )
+        return endpoint, path_params
 
     def _api_of(self, path: str) -> Api:
         """In whose words to say what is wrong: the route's, or those of the longest prefix."""
-        api = self._apis.get(path)
-        if api is not None:
-            return api
+        if methods := self._routes.get(path):
+            return next(iter(methods.values())).api
         prefix = max((prefix for prefix in self._prefixes if path.startswith(prefix)), key=len, default="")
         return self._prefixes[prefix]
 
@@ -187,7 +221,7 @@ class Service:
         self.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The whole body. Raises a Problem where it is too large, too slow or compressed."""
         limit = self.limits.max_body_bytes
         encoding = headers.get(b"content-encoding", b"identity").lower()
@@ -247,10 +281,6 @@ def _problem_of(error: Exception, exchange: _Exchange) -> Problem:
     """What to tell the client of an exception; one that is not foreseen is logged, and told by its id."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, HTTPException):
-        path, method = exchange.path, exchange.method
-        what = f"no route {path!r}" if error.status_code == 404 else f"{path} does not take {method}"
-        return Problem(error.status_code, f"{what}: see /docs", code="no_such_route")
     if isinstance(error, OverloadedError):
         status = 429 if isinstance(error, QueueFullError) else 503
         return Problem(status, str(error), code="overloaded", retry_after=error.retry_after)
@@ -262,41 +292,6 @@ def _problem_of(error: Exception, exchange: _Exchange) -> Problem:
 
 class _Vanished(Exception):  # noqa: N818 (it is no error)
     """The client has closed the connection before it was answered."""
-
-
-class _Answering:
-    """An endpoint as the ASGI application of its route."""
-
-    def __init__(self, service: Service, endpoint: Endpoint) -> None:
-        self._service = service
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service, endpoint = self._service, self._endpoint
-        exchange: _Exchange = scope["exchange"]
-        exchange.route = endpoint.path
-        headers = dict(scope["headers"])
-        if service._keys and not endpoint.is_open:
-            service._check_key(headers)
-        watch = _Watch(receive)
-        try:
-            content = b""
-            if endpoint.body is not None:
-                content = await service.read_body(headers, receive)
-            exchange.call = Call(service, endpoint.decode(content), scope["path_params"])
-            del content
-            with watch:
-                answer = await endpoint.handler(exchange.call)
-        except _Vanished:
-            exchange.status = GONE
-            return
-        except asyncio.CancelledError:
-            if not watch.has_vanished:
-                raise
-            exchange.status = GONE
-            return
-        response = Response(answer, 200, exchange.call.headers, endpoint.media_type)
-        await response(scope, receive, send)
 
 
 class _Watch:
@@ -331,37 +326,37 @@ class _Watch:
 class _Exchange:
     """What is known of a request while it is answered."""
 
-    def __init__(self, scope: Scope, request_id: bytes, send: Send) -> None:
-        self.scope = scope
-        self.id = request_id.decode()
+    def __init__(self, scope: Scope, request_id: str, send: Send) -> None:
+        self.id = request_id
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        # Of a larger application's path only what is below the place where this one is mounted.
+        self.path: str = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         self.route = "none"
         self.status = 0
         self.call: Call | None = None
         self._send = send
 
-    async def send(self, message: Message) -> None:
-        """Pass a part of the answer on, with the request's id in its headers."""
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            message["headers"] = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
-        await self._send(message)
+    async def send(self, status: int, content_type: bytes, body: bytes, further: Mapping[str, str]) -> None:
+        """The whole answer."""
+        self.status = status
+        headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", content_type),
+            (b"x-request-id", self.id.encode()),
+            *((name.encode(), value.encode()) for name, value in further.items()),
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, api: Api, problem: Problem, further: Mapping[str, str] | None = None) -> None:
+    async def refuse(self, api: Api, problem: Problem) -> None:
         """Answer what is wrong, in the API's words."""
         if self.status:  # the answer has begun, and nothing can be added to it
             return
-        headers = dict(further or {})
+        headers = {}
         if problem.retry_after is not None:
-            headers["Retry-After"] = str(problem.retry_after)
+            headers["retry-after"] = str(problem.retry_after)
+        if problem.allow is not None:
+            headers["allow"] = problem.allow
         if problem.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        response: ASGIApp = Response(
-            orjson.dumps(api.error(problem)), problem.status, headers, "application/json"
-        )
-        await response(self.scope, _nothing, self.send)
-
-
-async def _nothing() -> Any:
-    raise AssertionError("a response reads nothing")
+            headers["www-authenticate"] = "Bearer"
+        await self.send(problem.status, b"application/json", orjson.dumps(api.error(problem)), headers)

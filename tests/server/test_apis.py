@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
+import httpx
 import numpy as np
 import pytest
 from running import running
@@ -327,6 +329,30 @@ def test_what_is_no_route_says_where_they_are(tiny_server):
         assert "/docs" in answer.text
     wrong = tiny_server.get("/v1/embeddings")
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+
+
+def test_head_is_answered_wherever_get_is(tiny_server):
+    answer = tiny_server.client.head("/v1/models")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["content-length"]) == len(tiny_server.get("/v1/models").content)
+    assert tiny_server.client.head("/embed").headers["allow"] == "POST"
+
+
+def test_mounted_in_a_larger_application_it_answers_below_its_place(tiny_embedder):
+    from minigte.server.app import create_app
+
+    app = create_app({"tiny": tiny_embedder})
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(app, root_path="/vectors")
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            paths = ("/vectors/v1/models", "/vectors/v1/models/tiny", "/vectors/nowhere")
+            return [(await client.get(path)).status_code for path in paths]
+
+    try:
+        assert asyncio.run(ask()) == [200, 200, 404]
+    finally:
+        app.close()
 
 
 def test_a_clients_own_request_id_comes_back_if_it_is_one(tiny_server):

@@ -62,13 +62,18 @@ def status_of(connection: socket.socket) -> int:
 
 def read_answer(connection: socket.socket) -> bytes:
     """The next answer's first line, when all of it has come."""
+    return read_head(connection)[0]
+
+
+def read_head(connection: socket.socket) -> tuple[bytes, dict[bytes, bytes]]:
+    """The next answer's first line and headers, when all of it has come."""
     with connection.makefile("rb") as answer:
-        first, size = answer.readline(), 0
+        first, headers = answer.readline(), {}
         while (line := answer.readline()) != b"\r\n":
-            if line.lower().startswith(b"content-length:"):
-                size = int(line.split()[1])
-        answer.read(size)
-    return first
+            name, _, value = line.partition(b":")
+            headers[name.lower()] = value.strip()
+        answer.read(int(headers.get(b"content-length", 0)))
+    return first, headers
 
 
 @pytest.fixture
@@ -138,6 +143,16 @@ def test_a_client_without_headers_is_not_waited_for(tiny_model, connect):
             kept.sendall(request(body_of("a")))
             assert b" 200 " in read_answer(kept)
             time.sleep(0.5)
+        # Nor is the body waited for of a request that has been refused already, however it dribbles in.
+        refused = connect(server)
+        refused.sendall(request(b"").replace(b"Content-Length: 0", b"Content-Length: 1000000000"))
+        assert b" 413 " in read_answer(refused)
+        closed = time.monotonic() + 30
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < closed:
+                refused.sendall(b"a")
+                time.sleep(0.05)
+        assert time.monotonic() < closed
 
 
 def test_keys(tiny_model, tmp_path):
@@ -246,6 +261,53 @@ def test_more_than_it_can_do_is_refused_and_what_is_taken_is_right(heavy_model):
         assert server.post("/embed", {"inputs": "a cat"}).status_code == 200
         assert time.monotonic() - begun < 1
         assert server.get("/health").status_code == 200
+
+
+@pytest.fixture
+def full_server(heavy_model: Path, connect: Callable[[Running], socket.socket]) -> Iterator[Running]:
+    """A server in whose queue there is no room for as long as a test takes."""
+    options = ["--model", str(heavy_model), "--threads", "1", "--max-queue-tokens", "100"]
+    with running(*options, "--max-texts", "1000000") as server, connect(server) as filling:
+        filling.sendall(request(body_of(MANY * 50, "heavy")))
+        wait_until(lambda: server.metric("minigte_queue_tokens") > 100_000)
+        yield server
+
+
+def test_where_the_queue_is_full_a_request_is_refused_before_its_body_comes(full_server, connect):
+    connection = connect(full_server)
+    content = body_of(["a cat"] * 100_000)
+    connection.sendall(request(content)[: -len(content)])
+    first, headers = read_head(connection)
+    assert b" 429 " in first
+    assert int(headers[b"retry-after"]) >= 1
+    assert int(headers[b"content-length"]) > 0
+    # The connection goes on: what comes of the body is thrown away, and the next request is answered.
+    connection.sendall(content + request(b"", path="/nowhere"))
+    assert b" 404 " in read_answer(connection)
+
+
+def test_clients_are_told_that_the_queue_is_full(full_server):
+    """Small and large bodies, and clients that send all before they read, or ask before they send."""
+    for texts in (["a cat"], ["a cat"] * 100_000):
+        for _ in range(3):
+            answer = full_server.client.post("/v1/embeddings", content=body_of(texts))
+            assert answer.status_code == 429
+            assert answer.json()["error"]["type"] == "rate_limit_exceeded"
+            assert int(answer.headers["retry-after"]) >= 1
+    curl = ["curl", "--silent", "--write-out", "%{http_code}", "--data-binary", "@-"]
+    for expect in ("Expect: 100-continue", "Expect:"):
+        asked = subprocess.run(
+            [*curl, "-H", expect, f"{full_server.url}/embed"],
+            input=json.dumps({"inputs": ["a cat"] * 100_000}).encode(),
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert asked.stdout.endswith(b"429")
+        assert b"Overloaded" in asked.stdout
+    # What needs no place in the queue is answered as ever.
+    assert full_server.post("/tokenize", {"inputs": "a cat"}).status_code == 200
+    assert full_server.get("/health").status_code == 200
 
 
 def test_a_short_request_does_not_wait_for_the_rest_of_a_long_one(heavy_model):

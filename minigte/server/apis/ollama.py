@@ -127,7 +127,11 @@ async def embed(call: Call) -> bytes:
     )
     if call.cut:
         call.headers["x-truncated-texts"] = str(call.cut)
-    rows = [orjson.dumps(vectors[i], option=orjson.OPT_SERIALIZE_NUMPY) async for i in in_parts(len(vectors))]
+
+    def write(i: int) -> bytes:
+        return orjson.dumps(vectors[i], option=orjson.OPT_SERIALIZE_NUMPY)
+
+    rows = await in_parts(write, len(vectors))
     return b'{"model":%b,"embeddings":[%b],"total_duration":%d,"load_duration":0,"prompt_eval_count":%d}' % (
         orjson.dumps(body.model),
         b",".join(rows),

@@ -142,13 +142,15 @@ async def embeddings(call: Call) -> bytes:
 
 async def _answer(vectors: Float32, body: OpenAIEmbeddingsRequest, tokens: int) -> bytes:
     """The answer as JSON; a number is written as the shortest that is read as the same float32."""
-    rows = []
-    async for i in in_parts(len(vectors)):
+
+    def write(i: int) -> bytes:
         if body.encoding_format == "base64":
             row = b'"%b"' % base64.b64encode(vectors[i].tobytes())
         else:
             row = orjson.dumps(vectors[i], option=orjson.OPT_SERIALIZE_NUMPY)
-        rows.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (i, row))
+        return b'{"object":"embedding","index":%d,"embedding":%b}' % (i, row)
+
+    rows = await in_parts(write, len(vectors))
     return b'{"object":"list","data":[%b],"model":%b,"usage":{"prompt_tokens":%d,"total_tokens":%d}}' % (
         b",".join(rows),
         orjson.dumps(body.model),

@@ -294,11 +294,11 @@ async def embed(call: Call) -> bytes:
 
 async def _lists(vectors: Sequence[Float32] | Float32) -> bytes:
     """Arrays as JSON lists."""
-    rows = []
-    async for i in in_parts(len(vectors)):
-        row = np.ascontiguousarray(vectors[i])
-        rows.append(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY))
-    return b"[%b]" % b",".join(rows)
+
+    def write(i: int) -> bytes:
+        return orjson.dumps(np.ascontiguousarray(vectors[i]), option=orjson.OPT_SERIALIZE_NUMPY)
+
+    return b"[%b]" % b",".join(await in_parts(write, len(vectors)))
 
 
 async def embed_all(call: Call) -> bytes:
@@ -450,6 +450,7 @@ async def info(call: Call) -> bytes:
 
 
 _TEXTS = (400, 422, 424, *OVERLOAD)
+_AT_ONCE = (400, 413, 422, 424)  # of what waits for nothing
 
 ENDPOINTS = (
     Endpoint(API, "POST", "/embed", embed, "Embed texts", list[list[float]], EmbedRequest, _TEXTS),
@@ -502,8 +503,10 @@ ENDPOINTS = (
         "Show the tokens of texts",
         list[list[SimpleToken]],
         TokenizeRequest,
-        _TEXTS,
+        _AT_ONCE,
     ),
-    Endpoint(API, "POST", "/decode", decode, "Give the texts of token ids", list[str], DecodeRequest, _TEXTS),
+    Endpoint(
+        API, "POST", "/decode", decode, "Give the texts of token ids", list[str], DecodeRequest, _AT_ONCE
+    ),
     Endpoint(API, "GET", "/info", info, "Show the model and the limits", Info),
 )
