@@ -268,8 +268,8 @@ def full_server(heavy_model: Path, connect: Callable[[Running], socket.socket]) 
     """A server in whose queue there is no room for as long as a test takes."""
     options = ["--model", str(heavy_model), "--threads", "1", "--max-queue-tokens", "100"]
     with running(*options, "--max-texts", "1000000") as server, connect(server) as filling:
-        filling.sendall(request(body_of(MANY * 50, "heavy")))
-        wait_until(lambda: server.metric("minigte_queue_tokens") > 100_000)
+        filling.sendall(request(body_of(MANY * 20, "heavy")))
+        wait_until(lambda: server.metric("minigte_queue_tokens") > 100_000, 60)
         yield server
 
 
