@@ -375,7 +375,8 @@ def overload(options: argparse.Namespace) -> dict[str, Any]:
     right = Embedder(options.model, dtype=options.dtype).encode(pool)
     requests = bodies(mixed(short, long))
     with minigte(options, "--max-queue-seconds", "0.5") as server:
-        capacity = wrk(server, requests, 16, min(10.0, seconds))["requests_per_second"]
+        calm = wrk(server, requests, 16, min(10.0, seconds))
+        capacity = round(calm["statuses"]["200"] / calm["seconds"], 1)
         server.settle()
         before = latency(server, short)
         watcher, checker = Watcher(server, max(0.2, seconds / 240)), Checker(server, pool, right)

@@ -56,6 +56,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin the request, and await no headers until the next."""
         self._is_in_headers = False
         self._await_nothing()
+        # Connections alone count. uvicorn counts requests too, and among them those just answered: where many
+        # are refused at once it would see twice as many as there are.
+        most = self.config.limit_concurrency
+        is_full = most is not None and len(self.connections) >= most
+        self.limit_concurrency = 0 if is_full else None
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
