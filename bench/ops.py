@@ -168,7 +168,7 @@ def operand(x: Float32, dtype: str) -> tuple[Array, Float32]:
     narrow = {
         "float32": np.float32,
         "bfloat16": np.uint16 if LEVEL.bfloat16_dot else np.float32,
-        "int8": np.uint8,
+        "int8": format_of("int8", LEVEL).read,
     }
     if narrow[dtype] == np.float32:
         return padded[:rows], scales[:rows]
@@ -264,7 +264,8 @@ def rows_cases() -> list[Case]:
     """Row-wise kernels on (64, 384), which the second cache holds."""
     x = zeros(np.float32, 64, 384)
     x[:] = np.random.default_rng(0).normal(0, 1, x.shape)
-    y, q, scales = zeros(np.float32, *x.shape), zeros(np.uint8, *x.shape), zeros(np.float32, 64, 1 + MOST)
+    y, scales = zeros(np.float32, *x.shape), zeros(np.float32, 64, 1 + MOST)
+    q = zeros(format_of("int8", LEVEL).read, *x.shape)
     weight, bias = np.ones(384, np.float32), np.zeros(384, np.float32)
     normalised = x.copy()
     copy = Case("copy", 2 * x.nbytes, "GB/s", lambda times: repeat_copy(times, x, y), 0, 0, None)

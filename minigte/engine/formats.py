@@ -33,7 +33,8 @@ def format_of(dtype: str, level: Level) -> Format:
         # The value's product is the one where int8 costs most: rounding its input and weights alone makes
         # almost half of the pass's distance from float32 (1 - cosine 6e-4 on gte-small's short texts, 3.4e-4
         # without), for a twelfth of the arithmetic. So it takes bfloat16.
-        return Format(np.int8, level.int8_group, np.float32, np.uint8, narrow, "bfloat16", rows)
+        read: Any = np.uint8 if level.int8_dot else np.int16  # as wide as what is multiplied
+        return Format(np.int8, level.int8_group, np.float32, read, narrow, "bfloat16", rows)
     if dtype == "bfloat16":
         return Format(np.uint16, 2, narrow, narrow, narrow, "bfloat16", rows)
     return Format(np.float32, 1, np.float32, np.float32, np.float32, "float32", rows)

@@ -26,6 +26,7 @@ class Level(NamedTuple):
     lanes: int  # float32 values in one register
     # Rows of a tile: as many accumulators as the registers hold beside two columns and one broadcast.
     tile_rows: int
+    steps_at_once: int  # that a tile's loop takes before it counts and jumps
     bfloat16_dot: bool  # pairs of bfloat16 are multiplied and added by one instruction
     int8_dot: bool  # and quadruples of int8
     matrices: bool  # and whole matrices of both
@@ -102,10 +103,13 @@ def level_of(triple: str, features: frozenset[str]) -> Level:
         vectors = {16: "avx512", 8: "avx2" if "avx2" in features else "avx", 4: "sse2"}[lanes]
     else:
         vectors = next((name for name in ("neon", "simd128") if name in features), "generic")
+    web = triple.startswith("wasm32")
     return Level(
         vectors=vectors,
         lanes=lanes,
-        tile_rows=12 if features & {"avx512f", "neon"} else 6,
+        # On x86-64 a browser keeps one of the 16 registers, and needs one for what multiplies before it adds.
+        tile_rows=12 if features & {"avx512f", "neon"} else 5 if web else 6,
+        steps_at_once=4 if web else 1,  # LLVM does better for a processor that it knows
         bfloat16_dot={"avx512f", "avx512bf16"} <= features,
         int8_dot={"avx512f", "avx512vnni"} <= features or (lanes == 8 and "avxvnni" in features),
         matrices={"avx512vnni", "avx512bf16", *AMX} <= features,

@@ -30,12 +30,12 @@ from minigte.engine.simd import (
     square_root,
     store,
     store_as,
-    store_low_bytes,
+    store_integers,
 )
 
 f32 = np.float32
 
-INT8_ZERO = f32(128)  # activations are stored as uint8, value + 128
+INT8_ZERO = f32(128)  # activations are stored as value + 128, which is not negative
 INT8_SMALLEST = f32(1e-36)  # the largest of a row that is not all zeros; 127 / it is finite
 
 
@@ -128,8 +128,8 @@ def normalize(row, target, size, weight, bias, eps, centred):
 
 
 @kernel
-def quantize(source, size, target):
-    """Write q = round(x / scale) + 128 as uint8, scale = max |x| / 127; returns the scale.
+def quantize(source, size, like, target):
+    """Write q = round(x / scale) + 128 in the type of ``like``, scale = max |x| / 127; returns the scale.
 
     If an x is NaN or infinite the scale is NaN, and so is all that a product makes of the row.
     """
@@ -140,7 +140,7 @@ def quantize(source, size, target):
     inverse = f32(127) / largest if largest > INT8_SMALLEST else f32(0)
     for i in range(size // LANES):
         q = fma(load(source + i * VECTOR_BYTES), inverse, ROUNDER + INT8_ZERO)
-        store_low_bytes(target + i * LANES, q)
+        store_integers(like, target + i * LANES * like.itemsize, q)
     return largest / f32(127) + (largest - largest)
 
 
@@ -171,11 +171,11 @@ def _convert(source, target, scales, outliers):
                 if outliers[j] >= 0:
                     scales[i, 1 + j] = source[i, outliers[j]]
                     source[i, outliers[j]] = 0
-            scales[i, 0] = quantize(row, source.shape[1], to)
+            scales[i, 0] = quantize(row, source.shape[1], target, to)
             for j in range(len(outliers)):
                 if outliers[j] >= 0:
                     source[i, outliers[j]] = scales[i, 1 + j]
 
     if source.dtype == target.dtype:
         return same
-    return quantized if target.dtype == types.uint8 else narrow
+    return quantized if target.dtype in (types.uint8, types.int16) else narrow

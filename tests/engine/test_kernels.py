@@ -25,6 +25,7 @@ from minigte.reference import ops
 from minigte.runtime import memory
 
 PAD = LEVEL.pad_rows
+QUANTIZED = format_of("int8", LEVEL).read
 
 
 def zeros(dtype: type, *shape: int) -> np.ndarray:
@@ -222,20 +223,20 @@ def test_softmax_of_negative_infinities(length: int) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_quantize_what_is_not_finite(bad: float) -> None:
-    q = zeros(np.uint8, 2 * PANEL)
+    q = zeros(QUANTIZED, 2 * PANEL)
     for place in range(q.size):
         x = zeros(np.float32, q.size)
         x[:] = np.random.default_rng(place).normal(0, 1, q.size)
         x[place] = bad
-        assert np.isnan(quantize(x.ctypes.data, x.size, q.ctypes.data))
+        assert np.isnan(quantize(x.ctypes.data, x.size, q, q.ctypes.data))
 
 
 @pytest.mark.parametrize("scale", [0, 1e-20, 1, 1e20])
 def test_quantize(scale: float) -> None:
     x = zeros(np.float32, 3 * PANEL)
     x[:] = np.random.default_rng(0).normal(0, 1, x.size) * scale
-    q = zeros(np.uint8, x.size)
-    step = quantize(x.ctypes.data, x.size, q.ctypes.data)
+    q = zeros(QUANTIZED, x.size)
+    step = quantize(x.ctypes.data, x.size, q, q.ctypes.data)
     assert step == abs(x).max() / np.float32(127)
     signed = q.astype(np.int64) - 128
     assert abs(signed).max() == (127 if scale else 0)
@@ -245,8 +246,8 @@ def test_quantize(scale: float) -> None:
 def test_quantize_numbers_that_are_almost_zero() -> None:
     x = zeros(np.float32, 2 * PANEL)
     x[::2] = 1e-38
-    q = zeros(np.uint8, x.size)
-    assert quantize(x.ctypes.data, x.size, q.ctypes.data) <= 1e-38
+    q = zeros(QUANTIZED, x.size)
+    assert quantize(x.ctypes.data, x.size, q, q.ctypes.data) <= 1e-38
     assert (q == 128).all()
 
 
@@ -284,7 +285,7 @@ def _product(
     matrix = pack_matrix(
         1, outputs, inputs, [(w, b)], dtype, LEVEL, outliers_of=lambda weight: np.array(outliers, np.int64)
     )
-    narrow = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.uint8}[dtype]
+    narrow = {"float32": np.float32, "bfloat16": np.uint16, "int8": QUANTIZED}[dtype]
     if dtype == "bfloat16" and not LEVEL.bfloat16_dot:
         narrow = np.float32
     source, scales = zeros(np.float32, rows + PAD, inputs), zeros(np.float32, rows + PAD, 1 + MOST)

@@ -16,9 +16,12 @@ F32, I8, I16, I32, I64 = ir.FloatType(), *(ir.IntType(bits) for bits in (8, 16, 
 FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
 
-def load_at(builder: Any, where: Any, of: Any, align: int) -> Any:
-    """The value of the LLVM type ``of`` at an address."""
-    value = builder.load(builder.inttoptr(where, of.as_pointer()))
+def load_at(builder: Any, where: Any, of: Any, align: int, offset: int = 0) -> Any:
+    """The value of the LLVM type ``of`` at an address, or so many bytes behind it."""
+    pointer = builder.inttoptr(where, I8.as_pointer())
+    if offset:  # not added to the address: WebAssembly's instructions hold an offset that cannot overflow
+        pointer = builder.gep(pointer, [I64(offset)], inbounds=True)
+    value = builder.load(builder.bitcast(pointer, of.as_pointer()))
     value.align = align
     return value
 

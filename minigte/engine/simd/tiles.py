@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from minigte.engine.simd.llvm import (
-    F32,
     FLOATS,
     I8,
     I16,
@@ -17,7 +18,6 @@ from minigte.engine.simd.llvm import (
     I64,
     INTS,
     LANES,
-    PANEL_BYTES,
     VECTOR_BYTES,
     constant,
     function_named,
@@ -29,35 +29,38 @@ from minigte.engine.simd.llvm import (
 )
 from minigte.engine.target import LEVEL, TRIPLE
 
-TILE_ROWS = LEVEL.tile_rows
+TILE_ROWS, STEPS_AT_ONCE = LEVEL.tile_rows, LEVEL.steps_at_once
 
 # A text of a few rows waits for its weights, unless they are asked for this far ahead of their use. With the
 # fewest rows there is so little to compute that the processor's own prefetching keeps up.
 PREFETCH_BYTES, PREFETCH_ROWS = 12 << 10, TILE_ROWS // 3 + 1
 CACHE_LINE = 64  # bytes
 
-# Each kind multiplies rows of A by one panel of B, B's values packed as [steps][PANEL][group]: one step takes
-# `group` neighbours along the inner dimension. A step is described by
-#   spread(builder, address) -> what one row of A contributes to a step, ready in all lanes
-#   columns(builder, address) -> the two vectors of a step of the panel
-#   accumulate(builder, sum, spread, columns) -> the new sum
-# and by the bytes one step advances A and B. The dot instructions take operands of 32-bit words here, the
-# older of their two forms, which every LLVM knows.
+SHORTS = ir.VectorType(I16, 2 * LANES)
 
 
-def _spread_word(builder, where):
-    """32 bits of A (a float32, two bfloat16 or four uint8) in every lane."""
-    return in_every_lane(builder, load_at(builder, where, I32, 1))
+class Kind(NamedTuple):
+    """How rows of A are multiplied by one panel of B, whose values are packed as [steps][PANEL][group].
+
+    One step takes ``group`` neighbours along the inner dimension: in A 32 bits for each part. The dot
+    instructions take operands of 32-bit words here, the older of their two forms, which every LLVM knows.
+    """
+
+    total: Any  # LLVM's type of the sums
+    column: Any  # and of each of the two vectors of a step of the panel
+    # (builder, such a vector) -> what of it is multiplied by the first 32 bits of A, by the next, ...
+    parts: tuple[Callable[[Any, Any], Any], ...]
+    accumulate: Callable[[Any, Any, Any, Any], Any]  # (builder, sum, 32 bits in every lane, part) -> new sum
+
+    @property
+    def column_bytes(self) -> int:
+        """The bytes of such a vector."""
+        size: int = self.column.count * self.column.element.width // 8
+        return size
 
 
-def _two_vectors(of):
-    """Loader of a step's two vectors of the LLVM type ``of``."""
-
-    def columns(builder, where):
-        size = PANEL_BYTES // 2 if of.element.width == 32 else of.count
-        return [load_at(builder, builder.add(where, I64(half * size)), of, 1) for half in (0, 1)]
-
-    return columns
+def _as_it_is(builder, b):
+    return b
 
 
 def _accumulate_float32(builder, total, a, b):
@@ -76,33 +79,29 @@ def _accumulate_int8_dot(builder, total, a, b):
     return builder.call(dot, [total, a, b])
 
 
-def _spread_float32_pair(builder, where):
-    return [in_every_lane(builder, load_at(builder, builder.add(where, I64(4 * i)), F32, 4)) for i in (0, 1)]
+# A bfloat16 widens to float32 by moving to the upper half of its word; A has float32 for both of a word.
 
 
-def _accumulate_bfloat16_wide(builder, total, a, b):
-    """A in float32; each bfloat16 of B widens to float32 by moving to the upper half of its word."""
-    even = builder.shl(b, constant(16))
-    odd = builder.and_(b, constant(0xFFFF0000))
-    total = multiply_add(builder, a[0], builder.bitcast(even, FLOATS), total)
-    return multiply_add(builder, a[1], builder.bitcast(odd, FLOATS), total)
+def _even_bfloat16(builder, b):
+    return builder.shl(b, constant(16))
 
 
-def _spread_byte_pair(builder, where):
-    """Two uint8 of A as two int16 in every lane."""
-    low, high = (builder.zext(load_at(builder, builder.add(where, I64(i)), I8, 1), I32) for i in (0, 1))
-    return in_every_lane(builder, builder.or_(low, builder.shl(high, I32(16))))
+def _odd_bfloat16(builder, b):
+    return builder.and_(b, constant(0xFFFF0000))
 
 
-def _accumulate_int8_wide(builder, total, a, b):
+def _int8_to_int16(builder, b):
+    return builder.sext(b, SHORTS)
+
+
+def _accumulate_int16(builder, total, a, b):
     """Two products of int16 by int16, summed into int32: x86's pmaddwd, which LLVM finds in this pattern."""
-    shorts, ints = ir.VectorType(I16, 2 * LANES), ir.VectorType(I32, 2 * LANES)
+    a = builder.bitcast(a, SHORTS)
     if TRIPLE.startswith("wasm32"):  # whose i32x4.dot_i16x8_s it does not find
-        dot = function_named(builder, "llvm.wasm.dot", INTS, [shorts, shorts])
-        return builder.add(total, builder.call(dot, [builder.bitcast(a, shorts), builder.sext(b, shorts)]))
-    products = builder.mul(
-        builder.sext(builder.bitcast(a, shorts), ints), builder.sext(builder.sext(b, shorts), ints)
-    )
+        dot = function_named(builder, "llvm.wasm.dot", INTS, [SHORTS, SHORTS])
+        return builder.add(total, builder.call(dot, [a, b]))
+    ints = ir.VectorType(I32, 2 * LANES)
+    products = builder.mul(builder.sext(a, ints), builder.sext(b, ints))
     even, odd = (
         builder.shuffle_vector(products, products, ir.Constant(INTS, list(range(start, 2 * LANES, 2))))
         for start in (0, 1)
@@ -111,64 +110,94 @@ def _accumulate_int8_wide(builder, total, a, b):
 
 
 def _kind(dtype):
-    """(spread, columns, accumulate, type of the sums, bytes a step of A, of B) for panels of this type."""
-    words, pairs = _two_vectors(INTS), _two_vectors(ir.VectorType(I8, 2 * LANES))
+    """How panels of this type are multiplied."""
     if dtype == types.float32:
-        return _spread_word, words, _accumulate_float32, FLOATS, 4, PANEL_BYTES
+        return Kind(FLOATS, INTS, (_as_it_is,), _accumulate_float32)
     if dtype == types.uint16 and LEVEL.bfloat16_dot:
-        return _spread_word, words, _accumulate_bfloat16_dot, FLOATS, 4, PANEL_BYTES
+        return Kind(FLOATS, INTS, (_as_it_is,), _accumulate_bfloat16_dot)
     if dtype == types.uint16:
-        return _spread_float32_pair, words, _accumulate_bfloat16_wide, FLOATS, 8, PANEL_BYTES
+        return Kind(FLOATS, INTS, (_even_bfloat16, _odd_bfloat16), _accumulate_float32)
     if LEVEL.int8_dot:
-        return _spread_word, words, _accumulate_int8_dot, INTS, 4, PANEL_BYTES
-    return _spread_byte_pair, pairs, _accumulate_int8_wide, INTS, 2, PANEL_BYTES // 2
+        return Kind(INTS, INTS, (_as_it_is,), _accumulate_int8_dot)
+    return Kind(INTS, ir.VectorType(I8, 2 * LANES), (_int8_to_int16,), _accumulate_int16)
+
+
+def _loop(builder, first, last, at_once, totals, body):
+    """The totals after ``body(step, totals)``, which takes so many at once, for the steps to ``last``."""
+    before = builder.block
+    loop, after = builder.append_basic_block("steps"), builder.append_basic_block("after")
+    builder.cbranch(builder.icmp_signed("<", first, last), loop, after)
+
+    builder.position_at_end(loop)
+    step = builder.phi(I64)
+    step.add_incoming(first, before)
+    sums = [builder.phi(total.type) for total in totals]
+    results = body(step, sums)
+    following = builder.add(step, I64(at_once))
+    step.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, last), loop, after)
+
+    builder.position_at_end(after)
+    found = [builder.phi(total.type) for total in totals]
+    for total, sum_, result, phi in zip(totals, sums, results, found, strict=True):
+        sum_.add_incoming(total, before)
+        sum_.add_incoming(result, loop)
+        phi.add_incoming(total, before)
+        phi.add_incoming(result, loop)
+    return found
 
 
 def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride):
     """C = A B for ``height`` rows, all by address, over the steps from ``first`` to ``last``."""
-    spread, columns, accumulate, total, a_step, b_step = kind
-    entry = builder.block
-    loop = builder.append_basic_block("steps")
-    done, add, write, end = (builder.append_basic_block(n) for n in ("done", "add", "write", "end"))
+    add, write, end = (builder.append_basic_block(name) for name in ("add", "write", "end"))
     rows = [builder.add(a, builder.mul(a_stride, I64(i))) for i in range(height)]
-    builder.branch(loop)
+    a_step, b_step = 4 * len(kind.parts), 2 * kind.column_bytes
 
-    builder.position_at_end(loop)
-    step = builder.phi(I64)
-    step.add_incoming(first, entry)
-    totals = [builder.phi(total) for _ in range(2 * height)]
-    for phi in totals:
-        phi.add_incoming(ir.Constant(total, None), entry)
-    here = builder.add(b, builder.mul(step, I64(b_step)))
-    panel = columns(builder, here)
-    if height >= PREFETCH_ROWS:
-        for line in range(0, b_step, CACHE_LINE):
-            prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
-    results: list[Any] = []
-    for row in rows:
-        value = spread(builder, builder.add(row, builder.mul(step, I64(a_step))))
-        for column in panel:
-            results.append(accumulate(builder, totals[len(results)], value, column))
-    following = builder.add(step, I64(1))
-    step.add_incoming(following, loop)
-    for phi, result in zip(totals, results, strict=True):
-        phi.add_incoming(result, loop)
-    builder.cbranch(builder.icmp_signed("<", following, last), loop, done)
+    def multiply(step, totals, at_once):
+        """The totals after so many steps."""
+        here = builder.add(b, builder.mul(step, I64(b_step)))
+        if height >= PREFETCH_ROWS:
+            for line in range(0, b_step * at_once, CACHE_LINE):
+                prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
+        across = [builder.add(row, builder.mul(step, I64(a_step))) for row in rows]
+        for i in range(at_once):
+            panel = [
+                load_at(builder, here, kind.column, 1, i * b_step + half * kind.column_bytes)
+                for half in (0, 1)
+            ]
+            for place, part in enumerate(kind.parts):
+                columns = [part(builder, column) for column in panel]
+                results: list[Any] = []
+                for row in across:
+                    word = load_at(builder, row, I32, 1, i * a_step + 4 * place)
+                    value = in_every_lane(builder, word)
+                    for column in columns:
+                        results.append(kind.accumulate(builder, totals[len(results)], value, column))
+                totals = results
+        return totals
 
-    builder.position_at_end(done)
+    totals = [ir.Constant(kind.total, None)] * (2 * height)
+    begin = first
+    for at_once in sorted({STEPS_AT_ONCE, 1}, reverse=True):
+        rest = builder.srem(builder.sub(last, begin), I64(at_once))
+        whole = builder.sub(last, rest)
+        body = functools.partial(multiply, at_once=at_once)
+        totals = _loop(builder, begin, whole, at_once, totals, body)
+        begin = whole
+
     targets = [
         builder.add(builder.add(c, builder.mul(c_stride, I64(i // 2))), I64(i % 2 * VECTOR_BYTES))
-        for i in range(len(results))
+        for i in range(len(totals))
     ]
     builder.cbranch(builder.icmp_signed("==", first, I64(0)), write, add)
     builder.position_at_end(add)
-    plus = builder.fadd if total is FLOATS else builder.add
-    for target, result in zip(targets, results, strict=True):
-        store_at(builder, target, plus(load_at(builder, target, total, 4), result), 4)
+    plus = builder.fadd if kind.total is FLOATS else builder.add
+    for target, total in zip(targets, totals, strict=True):
+        store_at(builder, target, plus(load_at(builder, target, kind.total, 4), total), 4)
     builder.branch(end)
     builder.position_at_end(write)
-    for target, result in zip(targets, results, strict=True):
-        store_at(builder, target, result, 4)
+    for target, total in zip(targets, totals, strict=True):
+        store_at(builder, target, total, 4)
     builder.branch(end)
     builder.position_at_end(end)
 

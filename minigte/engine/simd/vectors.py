@@ -21,7 +21,6 @@ from numba.extending import intrinsic, lower_builtin, models, register_model, ty
 from minigte.engine.simd.llvm import (
     F32,
     FLOATS,
-    I8,
     I16,
     I32,
     I64,
@@ -318,15 +317,16 @@ def store_as(typingctx, like, where, value):
 
 
 @intrinsic
-def store_low_bytes(typingctx, where, value):
-    """Write the lowest byte of every lane: LANES uint8 to an address."""
+def store_integers(typingctx, like, where, value):
+    """Write the lowest bits of every lane: LANES integers of the type of ``like`` to an address."""
+    size = like.dtype.bitwidth
 
     def codegen(context, builder, sig, args):
-        low = builder.trunc(builder.bitcast(args[1], INTS), ir.VectorType(I8, LANES))
-        store_at(builder, args[0], low, 1)
+        low = builder.trunc(builder.bitcast(args[2], INTS), ir.VectorType(ir.IntType(size), LANES))
+        store_at(builder, args[1], low, size // 8)
         return context.get_dummy_value()
 
-    return types.void(types.int64, vector), codegen
+    return types.void(like, types.int64, vector), codegen
 
 
 @intrinsic
