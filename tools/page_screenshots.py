@@ -42,7 +42,7 @@ def take(browser: Browser, model: str, folder: Path) -> None:
         tab.get_by_role("gridcell", name=f"layer {LAYER}, head {HEAD}", exact=True).click()
         tab.get_by_role("button", name="12 layers").click()
         tab.wait_for_timeout(1000)  # until it has scrolled there
-        for section in ("way", "inside", "heads", "pair", "compare", "search"):
+        for section in ("way", "inside", "heads", "stream", "neurons", "pair", "compare", "search"):
             target = IMAGES / f"page-{section}-{name}.png"
             tab.locator(f"section[aria-labelledby={section}-title]").screenshot(
                 path=target, animations="disabled", style=STILL

@@ -31,6 +31,8 @@ def take(tab: Page, scheme: str) -> None:
         ("tokens", "Tokens", "matrix"),
         ("attention", "Attention", "matrix"),
         ("arcs", "Attention", "arcs"),
+        ("stream", "The residual stream: who wrote what", "matrix"),
+        ("neurons", "The feed-forward: which neurons answer", "matrix"),
         ("way", "The vector's way through the layers", "matrix"),
         ("similarity", "Similarity", "matrix"),
     ):

@@ -55,8 +55,9 @@ class Rows(NamedTuple):
 class Inside(NamedTuple):
     """What stands where in the table for who computes one layer alone; words are an array's first."""
 
-    layered: tuple[Rows, ...]
-    values: tuple[Rows, ...]  # of these what makes the values, H heads one behind the other
+    layered: dict[
+        str, Rows
+    ]  # by their names in PackedModel: of "value" each row has H heads, one behind the other
     word_embeddings: int
     added: tuple[int, ...]  # ADDED
     qkv: int  # (N, 3 H K) query, key and value of the last layer
@@ -132,7 +133,7 @@ def web_model(spec: Spec, weights: Weights, dtype: str, longest: int) -> WebMode
     for name, part in parts(arrays):
         begins[name] = len(table)
         if LAYERED.fullmatch(name) and isinstance(part, np.ndarray):
-            layered[name] = Rows(len(table), part.nbytes // max(1, len(part)))
+            layered[name.removeprefix(".0.")] = Rows(len(table), part.nbytes // max(1, len(part)))
         row = list(words(part))
         if isinstance(part, np.ndarray):
             addresses.append(len(table) + ADDRESS)
@@ -150,8 +151,7 @@ def web_model(spec: Spec, weights: Weights, dtype: str, longest: int) -> WebMode
         {field: begins[f".{place}"] for place, field in enumerate(BATCH, 2)},
         begins[".0.norm_after_feed_forward"] + SHAPE,
         Inside(
-            tuple(layered.values()),
-            tuple(layered[f".0.value.{part}"] for part in ("panels", "bias")),
+            layered,
             begins[".0.word_embeddings"],
             tuple(begins[f".0.{name}"] for name in ADDED),
             begins[".1.qkv"],

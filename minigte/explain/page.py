@@ -3,7 +3,7 @@
 The page itself is ``page.html``, written by hand, with ``views.js`` in it; its numbers stand in it as
 JSON. Attention probabilities are rounded to four decimals and a pair's part of the score to six, which is
 what the page shows of them, and stored as deflated integers. With gte-small a text of 10 tokens makes a
-page of 0.05 MB, one of 128 tokens 2.6 MB, one of 512 tokens 29 MB.
+page of 0.07 MB, one of 128 tokens 2.9 MB, one of 512 tokens 30 MB.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ VIEWS = Path(__file__).with_name("views.js")  # a module, which the page of ``mi
 
 PROBABILITY = 10_000  # the page holds probabilities in these units,
 PART = 1_000_000  # and parts of a score in these
+STRONGEST = 12  # neurons that are listed of a token and a layer,
+ANSWERED = 0.5  # and those counted whose answer is above this
 
 
 def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -> str:
@@ -40,6 +42,8 @@ def page(explained: Trace | SimilarityTrace, *, layer: int = 0, head: int = 0) -
         "heads": spec.num_attention_heads,
         "layer": layer,
         "head": head,
+        "neurons": spec.intermediate_size,
+        "lines": _lines(traces[0]),
         "texts": [_text(trace) for trace in traces],
         "similarity": None if isinstance(explained, Trace) else _similarity(explained),
     }
@@ -76,7 +80,32 @@ def _text(trace: Trace) -> dict[str, Any]:
         "cosines": _rounded(_cosine(trace.layer_vectors.astype(np.float64))),  # (L + 1,)
         "token_lengths": _rounded(np.linalg.norm(states, axis=-1)),  # (L + 1, T)
         "token_cosines": _rounded(_cosine(states)),  # (L + 1, T)
+        "written": _packed(trace.written, PROBABILITY, "<i4"),  # (L + 1, 2 L + 2, T)
+        "added": _rounded(np.linalg.norm(trace.added.astype(np.float64), axis=-1)),  # (2 L, T)
+        **_neurons(trace),
     }
+
+
+def _neurons(trace: Trace) -> dict[str, Any]:
+    """Of every layer and token the neurons of the feed-forward that answer most."""
+    numbers, answers, above = [], [], []
+    for name in trace.names_of("answers"):
+        answer = trace[name].astype(np.float64)  # (T, F)
+        order = np.argsort(-np.abs(answer), axis=-1, kind="stable")[:, :STRONGEST]
+        numbers.append(order)
+        answers.append(np.take_along_axis(answer, order, axis=-1))
+        above.append((answer > ANSWERED).sum(axis=-1).tolist())
+    return {
+        "strongest": _packed(np.stack(numbers), 1, "<u2"),  # (L, T, STRONGEST)
+        "answers": _packed(np.stack(answers), PROBABILITY, "<i4"),  # (L, T, STRONGEST)
+        "above": above,  # (L, T)
+    }
+
+
+def _lines(trace: Trace) -> dict[str, dict[str, str]]:
+    """Where the reference makes what the page shows, in the first layer, and how."""
+    stages = {part: trace.stage(trace.names_of(part)[0]) for part in ("probs", "attended", "answers", "fed")}
+    return {part: {"where": stage.where, "source": stage.source} for part, stage in stages.items()}
 
 
 def _similarity(explained: SimilarityTrace) -> dict[str, Any]:

@@ -13,12 +13,15 @@ import numpy as np
 from minigte.arrays import Float32, Float64
 from minigte.explain.stages import Stage, Stages, table
 from minigte.explain.statements import made_by
+from minigte.explain.written import written_shares
 from minigte.loading.config import ModelConfig
 from minigte.models.weights import Weights
 from minigte.reference import TEXTBOOKS, ops
 from minigte.reference.observe import Names
 from minigte.vectors.head import Head
 from minigte.vectors.pooling import pooled_shares
+
+TOKENS = 16  # at a time, so that what is computed for each of many writers stays in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,15 @@ class Trace(Stages):
       ``dense.0.activation_function``, and so on; ``normalized`` where the model normalises.
     """
 
-    def __init__(self, text: Text, stages: Mapping[str, Stage], layer_vectors: Float32) -> None:
+    def __init__(
+        self,
+        text: Text,
+        stages: Mapping[str, Stage],
+        layer_vectors: Float32,
+        norms: tuple[tuple[Float32, Float32], ...],
+    ) -> None:
         super().__init__(stages)
+        self._norms = norms  # weight and bias of those that residual sums go through
         self.text = text.text
         self.tokens = text.tokens
         self.input_ids = text.input_ids
@@ -111,6 +121,37 @@ class Trace(Stages):
             parts = module.shares(parts)
         return parts[:, : len(self.vector)]
 
+    def names_of(self, part: str) -> list[str]:
+        """The names of one part of every layer.
+
+        "probs"; "attended" and "fed", what attention and feed-forward add; and "answers", what the neurons of
+        the feed-forward answer, from which "fed" is made.
+        """
+        layers = [self._names.layer.format(i) for i in range(self.config.spec.num_hidden_layers)]
+        if part != "answers":
+            return [layer + getattr(self._names, part) for layer in layers]
+        order = list(self)
+        return [order[order.index(layer + self._names.fed) - 1] for layer in layers]
+
+    @property
+    def added(self) -> Float32:
+        """What attention and feed-forward of every layer add to each token's row: (2 L, T, D), in turns."""
+        names = zip(self.names_of("attended"), self.names_of("fed"), strict=True)
+        return np.stack([self[name] for pair in names for name in pair])
+
+    @property
+    def written(self) -> Float64:
+        """Who wrote each token's hidden states, as shares of 1: (L + 1, 2 L + 2, T).
+
+        For each of ``hidden_states``: the part of the embeddings, of the attention and of the feed-forward
+        of each layer, and of the norms' biases. See ``minigte.explain.written``.
+        """
+        states, added = self.hidden_states, self.added
+        few = [slice(i, i + TOKENS) for i in range(0, len(self.tokens), TOKENS)]
+        return np.concatenate(
+            [written_shares(states[:, i], list(added[:, i]), self._norms, self.config.spec) for i in few], -1
+        )
+
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
         rows = [f"Trace of {text!r} by {self.model}: {len(self.tokens)} tokens, {len(self)} arrays"]
@@ -144,7 +185,14 @@ def trace(text: Text, weights: Weights, pool: Callable[..., Float32]) -> Trace:
                 else ops.layer_norm(state, weight, bias, spec.norm_eps)
             )
         vectors.append(pool(state))
-    return Trace(text, stages, np.concatenate(vectors))
+    norms: list[tuple[Float32, Float32]] = []
+    if not spec.norm_first:
+        for layer in weights.layers:
+            norms.append((layer.attention_norm_weight, layer.attention_norm_bias))
+            norms.append((layer.feed_forward_norm_weight, layer.feed_forward_norm_bias))
+    elif names.last:
+        norms.append((weights.final_norm_weight, weights.final_norm_bias))
+    return Trace(text, stages, np.concatenate(vectors), tuple(norms))
 
 
 def keep_in(stages: dict[str, Stage]) -> Callable[[str, Float32], None]:

@@ -9,47 +9,59 @@ export function make(name, attributes = {}, ...children) {
   return made;
 }
 
+// As the pages write them; – is none.
+const isNumber = (cell) => !Number.isNaN(Number(cell.replace("−", "-").replace(/ %$|^–$/, "")));
+
 export function fill(table, rows) {
   // The first cell names its row; the table's own head says which columns are words.
   const body = rows.map(([first, ...rest]) => make("tr", {}, make("th", { scope: "row" }, first),
-    ...rest.map((cell) => make("td", Number.isNaN(Number(cell)) ? { class: "word" } : {}, cell))));
+    ...rest.map((cell) => make("td", isNumber(cell) ? {} : { class: "word" }, cell))));
   table.tBodies[0].replaceChildren(...body);
 }
 
 export const named = (token, place) => `${token} (${place})`;
 
+// A line of the reference, and where the course explains it.
+export function codeLine({ where, source }, course) {
+  return make("figure", { class: "code" }, make("pre", { tabindex: 0 }, make("code", {}, source)),
+    make("figcaption", {}, `minigte/${where} · course, ${course}`));
+}
+
+// Those who write a token's row, in the order in which they do, and whether one has by the end of a state.
+export const writersOf = (layers) =>
+  ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
+export const hasWritten = (k, state, writers) => k === writers.length - 1 || k <= 2 * state;
+
 // Matrices on a canvas
+
+export const signedRoot = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
 
 const css = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
 const rgb = (property) => css(property).split(/\s+/).map(Number);
-export const ends = () => [rgb("--none"), rgb("--full")];
+export const ends = () => [rgb("--none"), rgb("--full"), rgb("--less")];
 
 export function drawRamp(canvas, shade) {
-  const context = canvas.getContext("2d");
-  const [none, full] = ends();
-  for (let x = 0; x < canvas.width; x++) {
-    const t = shade(x / (canvas.width - 1));
-    context.fillStyle = `rgb(${none.map((c, k) => c + t * (full[k] - c)).join(" ")})`;
-    context.fillRect(x, 0, 1, canvas.height);
-  }
+  canvas.getContext("2d").putImageData(shaded(canvas.height, canvas.width, (_, x) => shade(x / (canvas.width - 1))), 0, 0);
 }
 
-// A pixel for every cell; shade(i, j) from 0 to 1.
-export function shaded(rows, columns, shade, [none, full] = ends()) {
+// A pixel for every cell; shade(i, j) from 0 to 1, or from -1 where there is something to take away.
+export function shaded(rows, columns, shade, [none, full, less] = ends()) {
   const image = new ImageData(columns, rows);
   for (let i = 0, at = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++) {
       const t = shade(i, j);
-      for (let k = 0; k < 3; k++) image.data[at++] = none[k] + t * (full[k] - none[k]);
+      const end = t < 0 ? less : full;
+      for (let k = 0; k < 3; k++) image.data[at++] = none[k] + Math.abs(t) * (end[k] - none[k]);
       image.data[at++] = 255;
     }
   }
   return image;
 }
 
-// Rows and columns of tokens; shade(i, j) from 0 to 1; chosen: a row and a column.
-export function drawMatrix(canvas, { rows, columns, shade, chosen, room = 640 }) {
-  const longest = Math.max(rows.length, columns.length);
+// Rows and columns by their names; shade(i, j) as above; chosen: a row and a column.
+// room is for the columns, and, if not tall, for the rows too; band: whether the chosen row stands out.
+export function drawMatrix(canvas, { rows, columns, shade, chosen, room = 640, tall = false, band = true }) {
+  const longest = tall ? columns.length : Math.max(rows.length, columns.length);
   const cell = Math.max(2, Math.min(36, Math.floor(room / longest)));
   const font = cell >= 11 ? Math.min(13, cell - 1) : 0; // smaller cells have no labels: the readout names them
   const context = canvas.getContext("2d");
@@ -70,7 +82,7 @@ export function drawMatrix(canvas, { rows, columns, shade, chosen, room = 640 })
   const [row, column] = chosen;
   context.strokeStyle = css("--mark");
   context.lineWidth = 2;
-  context.strokeRect(left, top + row * cell, cell * columns.length, cell);
+  if (band) context.strokeRect(left, top + row * cell, cell * columns.length, cell);
   context.strokeRect(left + column * cell, top + row * cell, cell, cell);
   if (font) {
     context.font = `${font}px system-ui, "DejaVu Sans", sans-serif`;
@@ -119,6 +131,21 @@ export function listen(canvas, readout, { size, chosen, choose, describe }) {
   });
 }
 
+// The terms of a sum, each {how, value, shown}: how it was made, and what it gives. Blue adds, red takes away. With
+// choose(i) they are buttons.
+export function drawTerms(list, terms, { choose, chosen } = {}) {
+  const most = Math.max(...terms.map(({ value }) => Math.abs(value))) || 1;
+  list.replaceChildren(...terms.map(({ how, value, shown }, i) => {
+    const inner = [make("small", {}, how), make("span", {}, shown)];
+    const item = make("li", {}, ...(choose ? [make("button", { type: "button", "aria-pressed": i === chosen }, ...inner)] : inner));
+    item.style.backgroundColor = `rgb(var(${value < 0 ? "--against" : "--tint"}) / ${(0.4 * Math.abs(value) / most).toFixed(3)})`;
+    if (choose) item.firstChild.addEventListener("click", () => choose(i));
+    return item;
+  }));
+}
+
+const MOST_ARCS = 400; // beside those of the row chosen: of long texts there would be thousands
+
 // Arcs from the tokens on the left to those on the right. strength(i, j) from 0 to 1 is how wide and dark an arc
 // is, and null where there is none; those of the row chosen stand out.
 export function drawArcs(svg, { rows, columns, strength, chosen, label, describe }) {
@@ -129,22 +156,23 @@ export function drawArcs(svg, { rows, columns, strength, chosen, label, describe
   svg.setAttribute("width", width);
   svg.setAttribute("height", step * Math.max(rows.length, columns.length) + 4);
   svg.setAttribute("aria-label", label);
-  const arcs = { others: [], own: [] };
+  const middle = (left + right) / 2;
+  const found = [];
   for (let i = 0; i < rows.length; i++) {
-    const own = i === chosen;
     for (let j = 0; j < columns.length; j++) {
       const p = strength(i, j);
-      if (p === null) continue;
-      const middle = (left + right) / 2;
-      (own ? arcs.own : arcs.others).push(make("path", { class: own ? "arc chosen" : "arc",
-        d: `M${left} ${y(i)}C${middle} ${y(i)} ${middle} ${y(j)} ${right} ${y(j)}`,
-        "stroke-width": 0.5 + 6 * p, "stroke-opacity": own ? 0.25 + 0.75 * p : 0.1 + 0.5 * p },
-      make("title", {}, describe(i, j))));
+      if (p !== null) found.push([i, j, p]);
     }
   }
+  const arc = ([i, j, p]) => make("path", { class: i === chosen ? "arc chosen" : "arc",
+    d: `M${left} ${y(i)}C${middle} ${y(i)} ${middle} ${y(j)} ${right} ${y(j)}`,
+    "stroke-width": 0.5 + 6 * p, "stroke-opacity": i === chosen ? 0.25 + 0.75 * p : 0.1 + 0.5 * p },
+  make("title", {}, describe(i, j)));
+  const own = found.filter(([i]) => i === chosen);
+  const others = found.filter(([i]) => i !== chosen).sort((a, b) => b[2] - a[2]).slice(0, MOST_ARCS);
   const words = [
     ...rows.map((token, i) => make("text", { class: i === chosen ? "token chosen" : "token", x: left - 8, y: y(i) + 4,
       "text-anchor": "end", "data-token": i }, token)),
     ...columns.map((token, j) => make("text", { x: right + 8, y: y(j) + 4 }, token))];
-  svg.replaceChildren(...arcs.others, ...arcs.own, ...words);
+  svg.replaceChildren(...others.map(arc), ...own.map(arc), ...words);
 }

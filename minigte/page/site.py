@@ -38,10 +38,13 @@ from minigte.vectors.pooling import POOLING_MODES, normalize
 
 SITE = Path(__file__).with_name("site")
 # The modules, each behind those that it imports.
-WORKER = ("unicode.js", "word_piece.js", "sha256.js", "pooling.js", "attention.js", "model.js", "worker.js")
+WORKER = (
+    *("unicode.js", "word_piece.js", "sha256.js", "pooling.js", "attention.js", "matrix.js", "blocks.js"),
+    *("model.js", "worker.js"),
+)
 PAGE = (
-    *("minigte.js", "passages.js", "dom.js", "views.js", "pooling.js", "attention.js"),
-    *("layers.js", "heads.js", "pair.js", "way.js", "inside.js", "app.js"),
+    *("minigte.js", "passages.js", "dom.js", "views.js", "pooling.js", "attention.js", "written.js"),
+    *("layers.js", "heads.js", "stream.js", "neurons.js", "pair.js", "way.js", "inside.js", "app.js"),
 )
 POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js
 
@@ -106,8 +109,7 @@ def site(source: Source, dtype: str) -> Site:
         "batch": model.batch,
         "layers": model.layers,
         "inside": {
-            "layered": [rows._asdict() for rows in model.inside.layered],
-            "values": [rows._asdict() for rows in model.inside.values],
+            "layered": {name: rows._asdict() for name, rows in model.inside.layered.items()},
             "wordEmbeddings": model.inside.word_embeddings,
             "added": model.inside.added,
             "qkv": model.inside.qkv,
@@ -117,6 +119,9 @@ def site(source: Source, dtype: str) -> Site:
         },
         "attentionScale": config.spec.attention_scale,
         "headSize": config.spec.head_size,
+        "intermediateSize": config.spec.intermediate_size,
+        "hiddenAct": config.spec.hidden_act,
+        "normEps": config.spec.norm_eps,
         "lines": _lines(source, config),
         "tokens": model.tokens,
         "size": model.size,
@@ -135,7 +140,11 @@ def _lines(source: Source, config: ModelConfig) -> dict[str, dict[str, str]]:
     names = textbook.NAMES
     first = names.layer.format(0)
     attention = first + names.probs.removesuffix("probs")
-    shown = {
+    layer = [name for name in stages if name.startswith(first)]
+    at = layer.index(first + names.attended)
+    # What follows in every layer whose norms stand after the sums.
+    shown = dict(zip(("attended", "added", "norm", "before", "after", "fed"), layer[at:], strict=False))
+    shown |= {
         "embeddings": names.embeddings.rpartition(".")[0] + ".sum",
         "scores": attention + "scores",
         "probabilities": attention + "probs",

@@ -18,7 +18,15 @@ from minigte.reference import ops
 from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
 
-NAMES = Names(LAYER, "word_embeddings_layernorm", "self_attention.probs", "mlp_sum", "ln_f")
+NAMES = Names(
+    LAYER,
+    "word_embeddings_layernorm",
+    "self_attention.probs",
+    "self_attention.dense",
+    "mlp.dense_4h_to_h",
+    "mlp_sum",
+    "ln_f",
+)
 
 
 def forward(

@@ -17,7 +17,9 @@ from minigte.reference import ops
 from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
 
-NAMES = Names(LAYER, "embeddings.LayerNorm", "attention.probs", "output_layer_norm")
+NAMES = Names(
+    LAYER, "embeddings.LayerNorm", "attention.probs", "attention.out_lin", "ffn.lin2", "output_layer_norm"
+)
 
 
 def forward(

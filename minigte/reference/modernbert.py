@@ -19,7 +19,7 @@ from minigte.reference import ops
 from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
 
-NAMES = Names(LAYER, "embeddings.norm", "attn.probs", "mlp_sum", "final_norm")
+NAMES = Names(LAYER, "embeddings.norm", "attn.probs", "attn.Wo", "mlp.Wo", "mlp_sum", "final_norm")
 
 
 def forward(

@@ -19,7 +19,14 @@ from minigte.reference import ops
 from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
 
-NAMES = Names(ENCODER_LAYER, "embeddings.LayerNorm", "attention.attn.probs", "output.LayerNorm")
+NAMES = Names(
+    ENCODER_LAYER,
+    "embeddings.LayerNorm",
+    "attention.attn.probs",
+    "attention.attn.o",
+    "output.dense",
+    "output.LayerNorm",
+)
 
 
 def forward(

@@ -22,6 +22,8 @@ class Names(NamedTuple):
     layer: str  # what a layer's names begin with; {} is its number
     embeddings: str  # what the first layer gets, (N, D)
     probs: str  # of a layer: the attention probabilities, (texts, H, T, T)
+    attended: str  # of a layer: what attention adds, (N, D)
+    fed: str  # of a layer: what feed-forward adds, (N, D)
     output: str  # of a layer: what the next one gets, (N, D)
     last: str = ""  # the last hidden state, where it is not the last layer's output, (N, D)
 

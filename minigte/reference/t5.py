@@ -17,7 +17,13 @@ from minigte.reference.observe import Names, Observe, ignore, prefixed
 from minigte.reference.packed import Scratch, by_rows, equal_lengths
 
 NAMES = Names(
-    BLOCK, "encoder.embed_tokens", "layer.0.SelfAttention.probs", "layer.1.sum", "encoder.final_layer_norm"
+    BLOCK,
+    "encoder.embed_tokens",
+    "layer.0.SelfAttention.probs",
+    "layer.0.SelfAttention.o",
+    "layer.1.DenseReluDense.wo",
+    "layer.1.sum",
+    "encoder.final_layer_norm",
 )
 
 

@@ -11,11 +11,13 @@ import exact
 import numpy as np
 import pytest
 import tiny
+from architectures import CASES
 from places import ROOT
 
 from minigte import Embedder, InputError, InputTooLongError, TruncationWarning
 from minigte.explain import Stages, Trace
 from minigte.explain.page import page
+from minigte.loading.weights import load_weights
 from minigte.vectors.pooling import POOLING_MODES
 
 TEXT = "the cat sat on the mat"
@@ -119,6 +121,46 @@ def test_the_arrays_follow_from_each_other(trace: Trace) -> None:
         np.testing.assert_allclose(layer.attention.self.context, context, rtol=0, atol=1e-6)
         x = layer.output.LayerNorm
     np.testing.assert_allclose(trace.pooled, x.mean(axis=0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_who_wrote_the_hidden_states(name: str, tmp_path: Path) -> None:
+    """Shares add up to 1, and every writer's is what the sum has without it; in every architecture."""
+    embedder = Embedder(tiny.write_model(tmp_path, CASES[name].config), backend="numpy")
+    found = embedder.explain("a cat")
+    layers, tokens = len(found.layers), len(found.tokens)
+    assert found.added.shape == (2 * layers, *found.hidden_states.shape[1:])
+    assert found.written.shape == (layers + 1, 2 * layers + 2, tokens)
+    np.testing.assert_allclose(found.written.sum(axis=1), 1, rtol=0, atol=1e-9)
+    assert not found.written[0, 1:].any()
+    spec = embedder.config.spec
+    if spec.norm_first:  # the sums are plain but for the last norm
+        row = found.hidden_states[1].astype(float)
+        parts = np.concatenate([found.hidden_states[:1], found.added[:2]]).astype(float)
+        np.testing.assert_allclose(parts.sum(axis=0), row, rtol=0, atol=1e-5)
+        wanted = (parts * row).sum(axis=-1) / (row * row).sum(axis=-1)
+        np.testing.assert_allclose(found.written[1, :3], wanted, rtol=0, atol=1e-5)
+    else:  # what one writer gives to the state is what it changes, at the same deviations
+        weights = load_weights(tmp_path, embedder.config).layers[0]
+        x, (attended, fed) = found.hidden_states[0].astype(float), found.added[:2].astype(float)
+
+        def centred(a: Any) -> Any:
+            return a - a.mean(axis=-1, keepdims=True)
+
+        def deviation(a: Any) -> Any:
+            return np.sqrt((centred(a) ** 2).mean(axis=-1, keepdims=True) + spec.norm_eps)
+
+        first = weights.attention_norm_weight / deviation(x + attended)
+        middle = centred(x + attended) * first + weights.attention_norm_bias
+        second = weights.feed_forward_norm_weight / deviation(middle + fed)
+        row = found.hidden_states[1].astype(float)
+        for k, part in (
+            (0, centred(centred(x) * first)),
+            (1, centred(centred(attended) * first)),
+            (2, centred(fed)),
+        ):
+            wanted = (part * second * row).sum(axis=-1) / (row * row).sum(axis=-1)
+            np.testing.assert_allclose(found.written[1, k], wanted, rtol=0, atol=1e-5)
 
 
 def test_the_ways_to_reach_an_array(trace: Trace) -> None:

@@ -240,14 +240,14 @@ def test_arcs(opened: Opened, pair: SimilarityTrace) -> None:
 def test_keys_alone_reach_everything(opened: Opened, pair: SimilarityTrace) -> None:
     """Tab goes through the controls in their order; arrows change them."""
     order = []
-    for _ in range(14):
+    for _ in range(20):
         opened.page.keyboard.press("Tab")
         order.append(
             opened.page.evaluate(
                 "document.activeElement.id || document.activeElement.ariaLabel || document.activeElement.name"
             )
         )
-    wanted = ["text", "tokens", "layer", "head", "view", "matrix", "pairs"]
+    wanted = ["text", "tokens", "layer", "head", "view", "matrix", "stream", "pairs"]
     assert [name for name in order if name in wanted] == wanted
     opened.page.locator("#tokens").focus()
     opened.page.keyboard.press("ArrowRight")
@@ -261,6 +261,53 @@ def test_keys_alone_reach_everything(opened: Opened, pair: SimilarityTrace) -> N
     opened.page.keyboard.press("ArrowRight")
     opened.shown(0, 1, 1, len(pair.a.tokens) - 1)
     assert_row_shown(opened, pair.a, 1, 1, len(pair.a.tokens) - 1)
+
+
+def test_the_residual_stream(opened: Opened, pair: SimilarityTrace) -> None:
+    trace = pair.a
+    opened.page.get_by_role("option").nth(3).click()
+    opened.shown(0, 0, 0, 3)
+    writers = [
+        "embeddings",
+        "attention 0",
+        "feed-forward 0",
+        "attention 1",
+        "feed-forward 1",
+        "biases of norms",
+    ]
+    lengths = [np.linalg.norm(trace.hidden_states[0, 3]), *np.linalg.norm(trace.added[:, 3], axis=-1)]
+    opened.page.locator("#stream").focus()
+    for state, key in ((2, "PageUp"), (1, "ArrowLeft")):
+        opened.page.keyboard.press(key)
+        opened.page.wait_for_selector(f"#stream-table caption:has-text('after layer {state - 1}')")
+        rows = opened.table("stream-table")
+        assert sorted(row[0] for row in rows) == sorted([*writers[: 1 + 2 * state], writers[-1]])
+        for name, length, share in rows:
+            k = writers.index(name)
+            wanted = 100 * trace.written[state, k, 3]
+            assert abs(float(share.replace("−", "-").removesuffix(" %")) - wanted) <= 0.06
+            assert length == "–" or abs(float(length) - lengths[k]) <= 0.0051
+    assert opened.text("stream-readout").startswith(
+        f"embeddings: {rows[[r[0] for r in rows].index('embeddings')][2]}"
+    )
+    assert trace.stage("encoder.layer.0.output.dense").source in opened.text("stream-lines")
+
+
+def test_the_neurons_that_answer_most(opened: Opened, pair: SimilarityTrace) -> None:
+    for layer, token in ((0, 2), (1, 5)):
+        opened.page.get_by_role("slider", name="Layer").fill(str(layer))
+        opened.page.get_by_role("option").nth(token).click()
+        opened.shown(0, layer, 0, token)
+        answers = pair.a.layers[layer].intermediate.intermediate_act_fn[token]
+        order = np.argsort(-np.abs(answers))[:12]
+        listed = opened.page.locator("#neurons small").all_text_contents()
+        assert listed == [f"neuron {n}" for n in order]
+        shown = [float(x.replace("−", "-")) for x in opened.page.locator("#neurons span").all_text_contents()]
+        np.testing.assert_allclose(shown, answers[order], atol=0.6e-4, rtol=0)
+        assert f"; {(answers > 0.5).sum()} answer above 0.5" in opened.text("neurons-count")
+    assert pair.a.stage("encoder.layer.0.intermediate.intermediate_act_fn").source in opened.text(
+        "neurons-lines"
+    )
 
 
 def test_the_way_through_the_layers(opened: Opened, pair: SimilarityTrace) -> None:

@@ -82,6 +82,31 @@ const tasks = {
       };
     });
   },
+  async blocks({ folder, ids, token }) {
+    const { Model } = await load("model");
+    const { sharesOf, written } = await load("written");
+    const plan = JSON.parse(fs.readFileSync(`${folder}/model.json`, "utf-8"));
+    const read = (name) => new Uint8Array(fs.readFileSync(`${folder}/${name}`));
+    const model = await Model.build(plan, read("kernels.wasm"), read("weights.bin"));
+    const { states, attention } = model.steps(ids);
+    const row = (of) => of.slice((token * of.length) / ids.length, ((token + 1) * of.length) / ids.length);
+    const rows = states.map(row);
+    const blocks = model.blocks(rows, attention.map(({ context }) => row(context)));
+    const parts = written(rows[0], blocks);
+    const { intermediate, output } = model.layer(1);
+    return {
+      states: rows.map((state) => [...state]),
+      blocks: blocks.map(({ attended, fed, norms: [first, second], input, before, after, activated }) => ({
+        attended: [...attended], fed: [...fed], first: [...first.out], second: [...second.out],
+        input: [...input], before: [...before], after: [...after], activated: [...activated],
+      })),
+      sums: parts.map((of) => [...of[0].map((_, d) => of.reduce((sum, part) => sum + part[d], 0))]),
+      shares: parts.map(sharesOf),
+      neuron: { input: [...intermediate.row(3)], bias: intermediate.bias[3], output: [...output.column(3)] },
+      number: { input: [...output.row(5)], bias: output.bias[5] },
+      lengths: [...output.lengths()],
+    };
+  },
 };
 
 process.stdout.write(JSON.stringify(await tasks[task](input)));

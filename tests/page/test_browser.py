@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -21,6 +22,7 @@ from places import ROOT
 from test_web_page import TEXTS, baseline, make
 
 from minigte import Embedder
+from minigte.loading.weights import load_weights
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = Path(sys.prefix) / "axe.min.js"
@@ -276,12 +278,12 @@ def test_special_tokens_are_left_out(browser: Any, exact: tuple[Path, Embedder],
     type_both(opened)
     probs = embedder.explain(TYPED).attentions[0, 0]
     canvas = "document.querySelector('#grid canvas').width"
-    assert page.evaluate(canvas) == len(probs) - 2
+    opened.until(f"{canvas} === {len(probs) - 2}")
     assert page.locator("#matrix-most").text_content() == f"{probs[1:-1, 1:-1].max():.2f}"
     left = 100 * (1 - probs[1:-1, 1:-1].sum(axis=1).mean())
     assert page.locator("#apart-note").text_content().startswith(f"{left:.0f} %")
     page.get_by_label("Leave out the tokens that every text has, [CLS]").uncheck()
-    assert page.evaluate(canvas) == len(probs)
+    opened.until(f"{canvas} === {len(probs)}")
     assert page.locator("#matrix-most").text_content() == "1"
     page.locator("#matrix").focus()
     page.keyboard.press("PageUp")
@@ -290,7 +292,7 @@ def test_special_tokens_are_left_out(browser: Any, exact: tuple[Path, Embedder],
     assert drawn == (probs[0] >= 0.005).sum() + (probs[1:] >= 0.05).sum()
     page.locator("#text").fill("")  # nothing but special tokens
     opened.until("document.querySelectorAll('#tokens [role=radio]').length === 3")
-    assert page.evaluate(canvas) == 2
+    opened.until(f"{canvas} === 2")
     assert opened.complaints == []
     page.close()
 
@@ -301,6 +303,133 @@ def test_a_view_is_asked_for_by_its_name(browser: Any, folder: Path, serve: Any)
     opened.until(f"0 <= {top} && {top} < innerHeight")
     assert opened.complaints == []
     opened.page.close()
+
+
+def numbers(texts: list[str]) -> list[float]:
+    """The numbers as the page writes them."""
+    return [float(text.replace("−", "-").removesuffix(" %")) for text in texts]
+
+
+def test_the_residual_stream_is_that_of_explain(
+    browser: Any, exact: tuple[Path, Embedder], serve: Any
+) -> None:
+    folder, embedder = exact
+    trace = embedder.explain(TYPED)
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    type_both(opened)
+    page.locator("#stream-token").select_option("4")
+    opened.until("document.getElementById('stream-title-sum').textContent.includes('(4)')")
+    writers = ["embeddings", "attention 0", "feed-forward 0", "attention 1", "feed-forward 1"]
+    lengths = [np.linalg.norm(trace.hidden_states[0, 4]), *np.linalg.norm(trace.added[:, 4], axis=-1)]
+    page.locator("#stream").focus()
+    for state, keys in ((2, ["PageUp", "End"]), (1, ["ArrowLeft"]), (0, ["ArrowLeft"])):
+        for key in keys:
+            page.keyboard.press(key)
+        shown = [row[0] for row in page.evaluate(TABLE, "stream-table")]
+        there = [*writers[: 1 + 2 * state], "biases of norms"]
+        assert sorted(shown) == sorted(there)
+        wanted = 100 * trace.written[state, :, 4]
+        for name, length, _, share in page.evaluate(TABLE, "stream-table"):
+            k = [*writers, "biases of norms"].index(name)
+            assert abs(numbers([share])[0] - wanted[k]) < 0.06
+            assert length == "–" or abs(float(length) - lengths[k]) < 0.006
+        terms = numbers(page.locator("#stream-terms span").all_text_contents())
+        np.testing.assert_allclose(sum(terms), 100, atol=0.4)
+    page.keyboard.press("End")
+    assert f"{writers[0]}: " in page.locator("#stream-readout").text_content()
+    page.get_by_role("radio", name="one number").check()
+    page.get_by_role("spinbutton", name="Number").first.fill("7")
+    assert (
+        page.locator("#stream-sum")
+        .text_content()
+        .endswith(f"= {trace.hidden_states[2, 4, 7]:.4f}".replace("-", "−"))
+    )
+    terms = numbers(page.locator("#stream-terms span").all_text_contents())
+    np.testing.assert_allclose(sum(terms), trace.hidden_states[2, 4, 7], atol=0.006)
+    page.get_by_role("button", name="attention 1").click()
+    norm = trace.layers[1].attention.output.LayerNorm[4]
+    assert page.locator("#stream-formula").text_content().endswith(f"= {norm[7]:.4f}".replace("-", "−"))
+    assert f"after the norm {np.linalg.norm(norm):.2f}" in page.locator("#stream-lengths").text_content()
+    for name in ("attention.output.sum", "attention.output.LayerNorm"):
+        assert trace.stage(f"encoder.layer.0.{name}").source in page.locator("#stream-lines").text_content()
+    assert opened.complaints == []
+    page.close()
+
+
+def test_neurons_are_those_of_explain(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    folder, embedder = exact
+    trace = embedder.explain(TYPED)
+    weights = load_weights(embedder.source.folder, embedder.config)
+    opened = Opened(browser, serve(folder)).ready()
+    page = opened.page
+    type_both(opened)
+    page.locator("#neurons-token").select_option("4")
+    opened.until("document.getElementById('neuron-title').textContent.includes('(4)')")
+    for layer in (1, 0):
+        page.locator("#neurons-layer").select_option(str(layer))
+        opened.until(f"document.getElementById('neuron-title').textContent.includes('layer {layer}')")
+        of, w = trace.layers[layer], weights.layers[layer]
+        answers = of.intermediate.intermediate_act_fn[4]
+        reach = np.abs(answers) * np.linalg.norm(w.output_weight, axis=0)
+        listed = page.locator("#neurons-strongest small").all_text_contents()
+        strongest = [int(re.search(r"neuron (\d+)", text)[1]) for text in listed]
+        assert strongest == np.argsort(-reach)[:12].tolist()
+        shown = numbers(page.locator("#neurons-strongest span").all_text_contents())
+        np.testing.assert_allclose(shown, reach[strongest], atol=0.006)
+        page.locator("#neurons-strongest button").nth(2).click()
+        neuron = strongest[2]
+        opened.until(f"document.getElementById('neuron-title').textContent.startsWith('Neuron {neuron} ')")
+        assert (
+            page.locator("#neuron-title")
+            .text_content()
+            .endswith(f": {answers[neuron]:.4f}".replace("-", "−"))
+        )
+        row = of.attention.output.LayerNorm[4]
+        products = row * w.intermediate_weight[neuron]
+        terms = numbers(page.locator("#neuron-terms span").all_text_contents())
+        largest = products[np.argsort(-np.abs(products))][:11]
+        np.testing.assert_allclose(terms[:11], largest, atol=0.0006)
+        before = of.intermediate.dense[4, neuron]
+        np.testing.assert_allclose(sum(terms), before, atol=0.01)
+        assert page.locator("#neuron-sum").text_content().endswith(f"= {before:.4f}".replace("-", "−"))
+        assert f"{reach[neuron]:.2f} long" in page.locator("#neuron-note").text_content()
+        page.get_by_role("spinbutton", name="Number").last.fill("3")
+        opened.until("document.getElementById('number-title').textContent.startsWith('Number 3 ')")
+        terms = numbers(page.locator("#number-terms span").all_text_contents())
+        products = answers * w.output_weight[3]
+        np.testing.assert_allclose(terms[:11], products[np.argsort(-np.abs(products))][:11], atol=0.0006)
+        np.testing.assert_allclose(sum(terms), of.output.dense[4, 3], atol=0.01)
+        assert (
+            page.locator("#number-sum")
+            .text_content()
+            .endswith(f"= {of.output.dense[4, 3]:.4f}".replace("-", "−"))
+        )
+    page.locator("#neurons").focus()
+    for key in ("PageUp", "Home", "ArrowRight"):
+        page.keyboard.press(key)
+    opened.until("document.getElementById('neuron-title').textContent.startsWith('Neuron 1 ')")
+    code = page.locator("#neuron-lines").text_content() + page.locator("#number-lines").text_content()
+    for name in ("intermediate.dense", "intermediate.intermediate_act_fn", "output.dense"):
+        assert trace.stage(f"encoder.layer.0.{name}").source in code
+    page.get_by_role("gridcell", name="layer 0, head 2", exact=True).click()
+    page.locator("#switch-layer").click()
+    opened.until("document.getElementById('neurons-view').hidden")
+    assert "switched off" in page.locator("#neurons-note").text_content()
+    assert opened.complaints == []
+    page.close()
+
+
+def test_a_feed_forward_opens_from_the_stream(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
+    opened = Opened(browser, serve(exact[0])).ready()
+    page = opened.page
+    page.get_by_role("button", name="feed-forward 0").click()
+    opened.until("document.getElementById('neuron-title').textContent.includes('layer 0')")
+    page.get_by_role("radio", name="the").first.click()  # of the tokens: all views follow
+    opened.until("document.getElementById('neuron-title').textContent.includes('at the (')")
+    assert "the (" in page.locator("#stream-title-sum").text_content()
+    assert opened.complaints == []
+    page.close()
 
 
 def test_pairs_are_those_of_explain(browser: Any, exact: tuple[Path, Embedder], serve: Any) -> None:
@@ -396,7 +525,8 @@ def test_a_text_of_128_tokens_and_one_of_more(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1000, 360])
-def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int) -> None:
+@pytest.mark.parametrize("media", ["screen", "print"])
+def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int, media: str) -> None:
     if not AXE.exists():
         pytest.skip("axe-core is not here: make test-page fetches it with npm")
     size = {"width": width, "height": 800}
@@ -408,6 +538,11 @@ def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int) 
     page.locator("#switch-head").click()
     page.get_by_role("radio", name="arcs").check()
     opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 head off')")
+    page.get_by_role("radio", name="one number").check()
+    page.locator("#neurons-layer").select_option("1")
+    page.locator("#switch-layer").click()
+    opened.until("document.getElementById('pair-off').textContent.includes('1 layer and 1 head off')")
+    page.emulate_media(media=media)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run()")

@@ -29,6 +29,7 @@ from minigte.cli.main import cli
 from minigte.engine.level import levels_of
 from minigte.engine.processor import machine
 from minigte.explain.page import VIEWS
+from minigte.loading.config import read_config
 from minigte.loading.weights import load_weights
 from minigte.page.site import PAGE, SITE, WORKER
 from minigte.page.word_piece import word_piece
@@ -264,6 +265,54 @@ def test_heads_and_layers_that_are_off(tmp_path: Path) -> None:
         wanted = forward(encoder, replace(weights, layers=layers), ids, np.array([0, len(ids)]))
         last = np.array(found["states"][-1], np.float32).reshape(wanted.shape)
         np.testing.assert_allclose(last, wanted, rtol=0, atol=1e-5)
+
+
+def blocks(model: Path, folder: Path, text: str, dtype: str, token: int) -> Any:
+    """What the page computes of one token, block by block."""
+    make(model, "--dtype", dtype, "-o", folder / "page")
+    [tokenized] = Embedder(model, backend="numpy").tokenizer.tokenize([text])
+    ids = list(map(int, tokenized.input_ids))
+    return node("blocks", folder=str(folder / "page"), ids=ids, token=token)
+
+
+@pytest.mark.parametrize("act", ["gelu", "gelu_new", "gelu_10", "relu", "silu"])
+@pytest.mark.usefixtures("web_kernels")
+def test_blocks_are_those_of_explain(act: str, tmp_path: Path) -> None:
+    model = tiny.write_model(tmp_path / "model", tiny.config(hidden_act=act))
+    found = blocks(model, tmp_path, TEXT, "float32", 4)
+    trace = Embedder(model, backend="numpy").explain(TEXT)
+    for layer, of in zip(trace.layers, found["blocks"], strict=True):
+        for name, wanted in (
+            ("attended", layer.attention.output.dense),
+            ("first", layer.attention.output.LayerNorm),
+            ("input", layer.attention.output.LayerNorm),
+            ("before", layer.intermediate.dense),
+            ("after", layer.intermediate.intermediate_act_fn),
+            ("activated", layer.intermediate.intermediate_act_fn),
+            ("fed", layer.output.dense),
+            ("second", layer.output.LayerNorm),
+        ):
+            np.testing.assert_allclose(of[name], wanted[4], rtol=0, atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(found["sums"], trace.hidden_states[:, 4], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(np.sum(found["shares"], axis=1), 1, rtol=0, atol=1e-9)
+    weights = load_weights(model, read_config(model)).layers[1]
+    width, wide = trace.config.spec.hidden_size, trace.config.spec.intermediate_size
+    assert found["neuron"]["input"][:width] == weights.intermediate_weight[3].tolist()
+    assert found["neuron"]["bias"] == weights.intermediate_bias[3]
+    assert found["neuron"]["output"][:width] == weights.output_weight[:, 3].tolist()
+    assert found["number"]["input"][:wide] == weights.output_weight[5].tolist()
+    assert found["number"]["bias"] == weights.output_bias[5]
+    lengths = np.linalg.norm(weights.output_weight, axis=0)
+    np.testing.assert_allclose(found["lengths"][:wide], lengths, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.usefixtures("web_kernels")
+def test_blocks_lead_to_the_states_of_the_kernels(gte_small: Path, dtype: str, tmp_path: Path) -> None:
+    """Also in int8: what a product reads is rounded as the kernels round it."""
+    found = blocks(gte_small, tmp_path, "what is the capital of China?", dtype, 4)
+    for of, state in zip(found["blocks"], found["states"][1:], strict=True):
+        np.testing.assert_allclose(of["second"], state, rtol=0, atol=2e-3 if dtype == "int8" else 2e-5)
 
 
 @pytest.mark.parametrize("name", ["t5", "mpnet"])

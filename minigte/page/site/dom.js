@@ -7,6 +7,9 @@ export const fixed = (number, digits) => number.toFixed(digits).replace("-", "âˆ
 // What was typed or read may hold half a character, which is no text.
 export const clean = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
 
+// Let the browser answer what the reader does, between two parts of long work.
+export const breathe = () => new Promise((resolve) => setTimeout(resolve));
+
 // Run the latest call only: while one is computed, those that come in are forgotten but for the last.
 export function latest(work) {
   let running = false;

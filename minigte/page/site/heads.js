@@ -1,14 +1,8 @@
 // Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
 
 import { terms } from "./attention.js";
-import { byId, fixed } from "./dom.js";
-import { drawArcs, drawMatrix, drawRamp, ends, fill, listen, make, moved, named, shaded } from "./views.js";
-
-/** The line of the reference that makes something, and where the course explains it. */
-export function line({ where, source }, course) {
-  return make("figure", { class: "code" }, make("pre", { tabindex: 0 }, make("code", {}, source)),
-    make("figcaption", {}, `minigte/${where} · course, ${course}`));
-}
+import { breathe, byId, fixed } from "./dom.js";
+import { codeLine, drawArcs, drawMatrix, drawRamp, drawTerms, ends, fill, listen, make, moved, named, shaded } from "./views.js";
 
 /**
  * off: what is switched off; change(): called after something was.
@@ -20,6 +14,7 @@ export function heads(embedder, off, change) {
   const { shape, lines } = embedder;
   let seen;
   let [layer, head] = [0, 0];
+  let painted = 0;
   let cell; // the token that asks, and one that it gathers from
 
   // The tokens that are shown: all, or the text's own.
@@ -50,37 +45,54 @@ export function heads(embedder, off, change) {
     byId("heads-note").textContent = tooLong
       ? `The text has ${seen.tokens.length} tokens. Attention is shown for texts of up to 128.`
       : "";
-    if (!tooLong) draw();
+    return tooLong ? undefined : draw();
   }
 
-  function draw() {
+  async function draw() {
+    cell ??= strongest(probabilities(layer, head), shown()) ?? [shown()[0], shown()[0]];
+    drawChosen();
+    await paint();
+  }
+
+  function drawChosen() {
     const places = shown();
-    cell ??= strongest(probabilities(layer, head), places) ?? [places[0], places[0]];
     cell = cell.map((place) => (places.includes(place) ? place : places[0]));
-    drawGrid(places);
+    markGrid();
     drawHead(places);
   }
 
   // --- All heads
 
-  function drawGrid(places) {
+  function markGrid() {
     const grid = byId("grid");
     const count = seen.attention.length;
     if (grid.children.length !== count + 1 || grid.children[0].children.length !== shape.heads + 1) build(grid, count);
     byId("grid-help").textContent =
       `${count} layers of ${shape.heads} heads, counted from 0: layers downwards, heads to the right. Choose one with the mouse or the arrow keys.`;
-    const colours = ends(); // asked once: there are many heads
     for (let l = 0; l < count; l++) {
       for (let h = 0; h < shape.heads; h++) {
         const box = grid.children[l + 1].children[h + 1];
-        const of = probabilities(l, h);
-        const isOff = !of || off.heads.has(`${l} ${h}`);
+        const isOff = !probabilities(l, h) || off.heads.has(`${l} ${h}`);
         const isChosen = l === layer && h === head;
         box.classList.toggle("off", isOff);
         box.setAttribute("aria-selected", isChosen);
         box.setAttribute("aria-label", `layer ${l}, head ${h}${isOff ? ", switched off" : ""}`);
         box.tabIndex = isChosen ? 0 : -1;
-        const canvas = box.firstChild;
+      }
+    }
+  }
+
+  // A layer at a time: of a long text there are two million cells.
+  async function paint() {
+    const mine = ++painted;
+    const places = shown();
+    const colours = ends(); // asked once: there are many heads
+    for (let l = 0; l < seen.attention.length; l++) {
+      await breathe();
+      if (mine !== painted) return; // something else is painted meanwhile
+      for (let h = 0; h < shape.heads; h++) {
+        const canvas = byId("grid").children[l + 1].children[h + 1].firstChild;
+        const of = probabilities(l, h);
         canvas.width = canvas.height = places.length;
         if (of) canvas.getContext("2d").putImageData(shaded(places.length, places.length, shade(of, places), colours), 0, 0);
       }
@@ -111,14 +123,20 @@ export function heads(embedder, off, change) {
   function open(l, h) {
     [layer, head] = [l, h];
     cell = strongest(probabilities(layer, head), shown()) ?? cell;
-    draw();
+    drawChosen();
   }
 
   // The cell that is largest among those shown.
   function strongest(of, places) {
     if (!of) return undefined;
-    const at = ([i, j]) => of[i * seen.tokens.length + j];
-    return places.flatMap((i) => places.map((j) => [i, j])).reduce((a, b) => (at(b) > at(a) ? b : a));
+    let [most, found] = [-1, undefined];
+    for (const i of places) {
+      for (const j of places) {
+        const p = of[i * seen.tokens.length + j];
+        if (p > most) [most, found] = [p, [i, j]];
+      }
+    }
+    return found;
   }
 
   // --- One head
@@ -181,14 +199,7 @@ export function heads(embedder, off, change) {
     const total = powers.reduce((a, b) => a + b);
     byId("sum-title").textContent = `${named(seen.tokens[i], i)} asks, ${named(seen.tokens[j], j)} answers: ${of[i * T + j].toFixed(4)}`;
     const parts = factors(j);
-    const strongest = Math.max(...parts.map(([q, k]) => Math.abs(q * k))) || 1;
-    byId("terms").replaceChildren(
-      ...parts.map(([q, k]) => {
-        const product = q * k;
-        const item = make("li", {}, make("small", {}, `${fixed(q, 2)} × ${fixed(k, 2)}`), make("span", {}, fixed(product, 2)));
-        item.style.backgroundColor = `rgb(var(${product < 0 ? "--against" : "--tint"}) / ${(0.4 * Math.abs(product) / strongest).toFixed(3)})`;
-        return item;
-      }));
+    drawTerms(byId("terms"), parts.map(([q, k]) => ({ how: `${fixed(q, 2)} × ${fixed(k, 2)}`, value: q * k, shown: fixed(q * k, 2) })));
     byId("score-sum").textContent = `q · k = ${fixed(dot(j), 2)}`;
     byId("score-scaled").textContent =
       `s = q · k / √${shape.headSize} = ${fixed(dot(j), 2)} × ${shape.scale.toFixed(4)} = ${fixed(row[j], 4)}`;
@@ -201,7 +212,7 @@ export function heads(embedder, off, change) {
 
   function choose(i, j) {
     cell = [i, j];
-    draw();
+    drawChosen();
   }
 
   listen(byId("matrix"), byId("matrix-readout"), {
@@ -214,7 +225,7 @@ export function heads(embedder, off, change) {
     if (target.dataset.token) choose(shown()[target.dataset.token], cell[1]);
   });
   byId("apart").addEventListener("change", () => draw());
-  for (const radio of document.querySelectorAll("[name=head-view]")) radio.addEventListener("change", () => draw());
+  for (const radio of document.querySelectorAll("[name=head-view]")) radio.addEventListener("change", drawChosen);
   const flip = (set, key) => (set.delete(key) ? set : set.add(key));
   byId("switch-head").addEventListener("click", () => {
     flip(off.heads, `${layer} ${head}`);
@@ -230,7 +241,7 @@ export function heads(embedder, off, change) {
     byId("switch-head").focus();
     change();
   });
-  byId("lines").append(line(lines.scores, "page 3: Attention"), line(lines.probabilities, "page 3: Attention"));
+  byId("lines").append(codeLine(lines.scores, "page 3: Attention"), codeLine(lines.probabilities, "page 3: Attention"));
 
   return { show, redraw: () => seen && show(seen), ask: (i) => choose(i, cell?.[1] ?? i) };
 }

@@ -1,18 +1,25 @@
 // One text, and everything that is shown of its way to a vector; a second one for what they have in common.
 
-import { byId, clean, latest } from "./dom.js";
+import { breathe, byId, clean, latest } from "./dom.js";
 import { heads } from "./heads.js";
 import { layers } from "./layers.js";
 import { cosine } from "./minigte.js";
+import { neurons } from "./neurons.js";
 import { pair } from "./pair.js";
+import { stream } from "./stream.js";
+import { named } from "./views.js";
 import { way } from "./way.js";
 
 /** Read the texts now and whenever they change; done after the first time. */
 export function inside(embedder) {
   const off = { layers: new Set(), heads: new Set() }; // numbers, and "layer head"
   const read = {}; // what was last read of either text, and of what
+  let token; // whose row is followed through the blocks
+  let followed; // the text that it is of
   const onHeads = heads(embedder, off, () => show());
-  const onLayers = layers(embedder, onHeads.ask);
+  const onLayers = layers(embedder, ask);
+  const onNeurons = neurons(embedder);
+  const onStream = stream(embedder, onNeurons.open);
   const onPair = pair(embedder);
   const onWay = way(embedder);
 
@@ -24,24 +31,54 @@ export function inside(embedder) {
     return read[id].seen;
   }
 
+  const follow = latest(async () => {
+    const { seen: of } = read.text;
+    token = Math.min(token ?? of.own[0], of.tokens.length - 1);
+    const blocks = await embedder.blocks(of, token);
+    if (of !== read.text.seen) return; // something else was typed meanwhile
+    for (const id of ["stream-token", "neurons-token"]) {
+      if (of !== followed) byId(id).replaceChildren(...of.tokens.map((word, i) => new Option(named(word, i), i)));
+      byId(id).value = token;
+    }
+    followed = of;
+    onStream.show(of, token, blocks);
+    await breathe();
+    await onNeurons.show(of, token, blocks);
+  });
+
+  function ask(i) {
+    token = i;
+    onHeads.ask(i);
+    follow();
+  }
+
   const show = latest(async () => {
     const before = read.text?.seen;
     const first = await seen("text");
     if (first !== before) {
+      // Each in a task of its own, so that the page answers in between.
       onWay.show(read.text.text, first);
+      await breathe();
       onLayers(first);
-      onHeads.show(first);
+      await breathe();
+      await onHeads.show(first);
+      await follow();
     }
     const second = await seen("other");
     const isOff = off.layers.size + off.heads.size > 0;
     const whole = isOff
       ? await embedder.embed([read.text.text, read.other.text])
       : [first, second].map(({ vectors }) => vectors.at(-1));
-    onPair.show(first, second, off, cosine(...whole));
+    await onPair.show(first, second, off, cosine(...whole));
   });
 
   byId("text").addEventListener("input", show);
   byId("other").addEventListener("input", show);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", onHeads.redraw);
+  for (const id of ["stream-token", "neurons-token"]) {
+    byId(id).addEventListener("change", ({ target }) => ask(Number(target.value)));
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    for (const view of [onHeads, onStream, onNeurons]) view.redraw();
+  });
   return show();
 }

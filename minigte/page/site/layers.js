@@ -5,9 +5,10 @@ import { cosine } from "./minigte.js";
 import { make } from "./views.js";
 
 const MOST_TOKENS_SHOWN = 128;
-const AFTER = (layer) => (layer ? `layer ${layer - 1}` : "embeddings");
+const [ABOVE, BELOW] = [[33, 102, 172], [178, 24, 43]]; // zero
+export const after = (state) => (state ? `layer ${state - 1}` : "embeddings");
 
-/** A row of numbers as a row of colours: blue below zero, red above. */
+/** A row of numbers as a row of colours: blue above zero, red below. */
 export function strip(row, attributes = {}) {
   const canvas = make("canvas", { width: row.length, height: 1, ...attributes });
   canvas.getContext("2d").putImageData(coloured(row, row.length), 0, 0);
@@ -17,12 +18,16 @@ export function strip(row, attributes = {}) {
 /** Rows of numbers as a picture, a pixel for each. */
 export function coloured(numbers, width) {
   const image = new ImageData(width, numbers.length / width);
-  const sample = numbers.filter((_, i) => i % Math.ceil(numbers.length / 4096) === 0).map(Math.abs).sort();
+  const step = Math.ceil(numbers.length / 4096);
+  const sample = Float32Array.from({ length: Math.ceil(numbers.length / step) }, (_, i) => Math.abs(numbers[i * step])).sort();
   const largest = sample[Math.floor(sample.length * 0.98)] || 1;
-  numbers.forEach((x, i) => {
-    const [r, g, b] = x < 0 ? [33, 102, 172] : [178, 24, 43];
-    image.data.set([r, g, b, 255 * Math.min(1, Math.abs(x) / largest)], 4 * i);
-  });
+  for (let i = 0, at = 0; i < numbers.length; i++) {
+    const [r, g, b] = numbers[i] < 0 ? BELOW : ABOVE;
+    image.data[at++] = r;
+    image.data[at++] = g;
+    image.data[at++] = b;
+    image.data[at++] = 255 * Math.min(1, Math.abs(numbers[i]) / largest);
+  }
   return image;
 }
 
@@ -41,14 +46,13 @@ export function layers(embedder, onChoice) {
     const hadFocus = group.contains(document.activeElement);
     group.replaceChildren(
       ...choices.map(([token, id], i) => {
-        const attributes = { type: "button", role: "radio", tabindex: i - 1 === chosen ? 0 : -1, "aria-checked": i - 1 === chosen };
-        const button = make("button", attributes, token, make("small", {}, String(id)));
+        const button = make("button", { type: "button", role: "radio" }, token, make("small", {}, String(id)));
         button.addEventListener("click", () => choose(i - 1));
         return button;
       }),
     );
-    if (hadFocus) group.children[chosen + 1].focus();
     draw();
+    if (hadFocus) group.children[chosen + 1].focus();
     byId("inside-note").textContent = isCut
       ? `The text is longer than the ${embedder.maxLength} tokens that the model reads: it was cut there.`
       : "";
@@ -56,12 +60,16 @@ export function layers(embedder, onChoice) {
 
   function choose(token) {
     chosen = token;
-    show(seen);
+    draw();
     byId("tokens").children[chosen + 1].focus();
     if (token >= 0) onChoice(token);
   }
 
   function draw() {
+    [...byId("tokens").children].forEach((button, i) => {
+      button.setAttribute("aria-checked", i - 1 === chosen);
+      button.tabIndex = i - 1 === chosen ? 0 : -1;
+    });
     const width = embedder.dimension;
     const rows = seen.states.map((state, layer) =>
       chosen < 0 ? seen.vectors[layer] : state.subarray(chosen * width, (chosen + 1) * width),
@@ -70,9 +78,9 @@ export function layers(embedder, onChoice) {
     byId("layers").replaceChildren(
       ...rows.map((row, layer) => {
         const alike = cosine(row, last).toFixed(3);
-        const label = `${AFTER(layer)}: ${row.length} numbers, cosine ${alike} with the last`;
+        const label = `${after(layer)}: ${row.length} numbers, cosine ${alike} with the last`;
         const isOff = layer > 0 && !seen.attention[layer - 1];
-        const name = make("span", {}, isOff ? `${AFTER(layer)}, off` : AFTER(layer));
+        const name = make("span", {}, isOff ? `${after(layer)}, off` : after(layer));
         return make("div", { class: "layer" }, name, strip(row, { role: "img", "aria-label": label }), make("span", {}, alike));
       }),
     );

@@ -73,13 +73,39 @@ export class Embedder {
   /**
    * One text on its way: {ids, tokens, isCut, own, states, vectors, attention}.
    *
-   * states and vectors are of the embeddings and of every layer. attention is of every layer: {query, key}, as
-   * the kernels made them, (T, heads * headWidth) each, and probabilities, (T, T) for each head, or null where
+   * states and vectors are of the embeddings and of every layer. attention is of every layer: {query, key, context},
+   * as the kernels made them, (T, heads * headWidth) each, and probabilities, (T, T) for each head, or null where
    * there are more than 128 tokens. off: {layers, heads} that are left out, layers by number, heads as
    * [layer, head]; the attention of a layer that is left out is null.
    */
   async layers(text, off = {}) {
     return this.#call("layers", text, off);
+  }
+
+  /**
+   * One token of them, block by block: what attention and feed-forward of every layer add to its row, the norms, and
+   * the feed-forward's numbers in between (see blocks.js). seen: what layers gave; token: its place.
+   */
+  async blocks({ states, attention }, token) {
+    const { heads, headWidth } = this.shape;
+    const row = (of, width) => of.slice(token * width, (token + 1) * width);
+    const contexts = attention.map((of) => of && row(of.context, heads * headWidth));
+    return this.#call("blocks", states.map((state) => row(state, this.dimension)), contexts);
+  }
+
+  /** The weights of one neuron of a layer's feed-forward: {input, bias, output}. */
+  async neuron(layer, number) {
+    return this.#call("neuron", layer, number);
+  }
+
+  /** The weights of one number that a layer's feed-forward adds: {input, bias}, an input for every neuron. */
+  async output(layer, number) {
+    return this.#call("output", layer, number);
+  }
+
+  /** How long what each neuron of a layer adds is where it answers 1. */
+  async reach(layer) {
+    return this.#call("reach", layer);
   }
 
   /** End the worker; what it has not answered never comes. */

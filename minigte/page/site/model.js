@@ -1,5 +1,7 @@
 // The encoder: the WebAssembly kernels, and the memory in which they find a model.
 
+import { blocks } from "./blocks.js";
+import { Matrix } from "./matrix.js";
 import { normalize, pool } from "./pooling.js";
 
 // A function with an instruction of SIMD128 in it.
@@ -8,8 +10,8 @@ const SIMD = Uint8Array.of(
   ...[253, 98, 11],
 );
 const PAGE = 65536; // bytes of memory, WebAssembly's unit
-// Of an array's words in the table: how many items it has, where it lies, and how many rows it has.
-const [ITEMS, ADDRESS, ROWS] = [2, 4, 5];
+// Of an array's words in the table: how many items it has, how many bytes each, where it lies, and how many rows it has.
+const [ITEMS, SIZE, ADDRESS, ROWS] = [2, 3, 4, 5];
 
 /** Say what this browser lacks, before anything large is fetched. Throws an Error. */
 export function checkBrowser() {
@@ -93,6 +95,7 @@ export class Model {
    */
   steps(ids, { layers = [], heads = [] } = {}) {
     const { inside, batch, layers: depth } = this.#plan;
+    const layered = Object.values(inside.layered);
     const table = this.#table.slice();
     const silenced = heads.flatMap(([layer, head]) => this.#silence(layer, head));
     try {
@@ -100,7 +103,7 @@ export class Model {
       this.#table[depth] = 0n;
       const states = [this.#run([ids])];
       // Now the kernels are given one layer, and look tokens up in the state that the last run left.
-      for (const { word } of inside.layered) this.#table[word + ROWS] = 1n;
+      for (const { word } of layered) this.#table[word + ROWS] = 1n;
       for (const word of inside.added) this.#table[word + ROWS] = 0n;
       this.#table[inside.wordEmbeddings + ADDRESS] = table[batch.out + ADDRESS];
       this.#table[inside.wordEmbeddings + ROWS] = BigInt(ids.length);
@@ -112,7 +115,7 @@ export class Model {
           attention.push(null);
           continue;
         }
-        for (const { word, bytes } of inside.layered) {
+        for (const { word, bytes } of layered) {
           this.#table[word + ADDRESS] = table[word + ADDRESS] + BigInt(layer * bytes);
         }
         states.push(this.#run([rows]));
@@ -127,8 +130,8 @@ export class Model {
 
   // Set what makes a head's values to zero; gives what sets it back.
   #silence(layer, head) {
-    const { values, heads } = this.#plan.inside;
-    return values.map(({ word, bytes }) => {
+    const { layered, heads } = this.#plan.inside;
+    return [layered["value.panels"], layered["value.bias"]].map(({ word, bytes }) => {
       const size = bytes / heads;
       const begin = Number(this.#table[word + ADDRESS]) + layer * bytes + head * size;
       const weights = new Uint8Array(this.#memory.buffer, begin, size);
@@ -153,6 +156,49 @@ export class Model {
     });
     const gathered = new Float32Array(this.#memory.buffer, Number(this.#table[context + ADDRESS]), tokens * width);
     return { query, key, value, context: gathered.slice() };
+  }
+
+  /**
+   * One token's way through the layers: what each adds to its row, and what is between (see blocks.js).
+   *
+   * states: its hidden states, (D,) each, as steps gave them; contexts: its contexts, null for layers that were off.
+   */
+  blocks(states, contexts) {
+    const { hiddenAct: name, normEps: eps, intermediateSize: wide } = this.#plan;
+    return contexts.map((context, at) => context && blocks(this.layer(at), { name, eps, wide }, states[at], context));
+  }
+
+  /** The matrices and norms of one layer, as they lie in the memory. */
+  layer(layer) {
+    const matrix = (name) => {
+      const [panels, ...others] = ["panels", "bias", "scale", "outliers", "outlier_weights"].map((part) =>
+        this.#rows(`${name}.${part}`, layer),
+      );
+      return new Matrix(panels, ...others);
+    };
+    const norm = (name) => {
+      const rows = this.#rows(name, layer);
+      const width = rows.length / 2;
+      return [0, 1].map((row) => rows.slice(row * width, row * width + this.#plan.hiddenSize));
+    };
+    return {
+      attentionOutput: matrix("attention_output"),
+      intermediate: matrix("intermediate"),
+      output: matrix("output"),
+      normAfterAttention: norm("norm_after_attention"),
+      normAfterFeedForward: norm("norm_after_feed_forward"),
+    };
+  }
+
+  // One layer's row of an array, with its other sizes as its shape.
+  #rows(name, layer) {
+    const { word, bytes } = this.#plan.inside.layered[name];
+    const size = Number(this.#table[word + SIZE]);
+    const type = name.endsWith(".outliers") ? Int32Array : size === 1 ? Int8Array : Float32Array;
+    const begin = Number(this.#table[word + ADDRESS]) + layer * bytes;
+    const row = new type(this.#memory.buffer, begin, bytes / size);
+    row.shape = [...this.#table.subarray(word + ROWS + 1, word + ROWS + 5)].map(Number);
+    return row;
   }
 
   /** What pooling and norm make of one text's hidden states. */

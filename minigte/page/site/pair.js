@@ -1,9 +1,8 @@
 // Two texts: the pairs of tokens that their cosine is the sum of, and what it becomes with heads or layers off.
 
-import { byId, count, fixed } from "./dom.js";
-import { line } from "./heads.js";
+import { breathe, byId, count, fixed } from "./dom.js";
 import { cosine } from "./minigte.js";
-import { drawArcs, fill, named } from "./views.js";
+import { codeLine, drawArcs, fill, named } from "./views.js";
 
 const SHARES = {
   mean: (state, tokens) => Float64Array.from(state, (x) => x / tokens),
@@ -34,7 +33,7 @@ export function shares(state, width, pooling) {
 }
 
 /** What each pair of tokens gives to the cosine: (Ta, Tb), adds up to it. */
-export function pairs(a, b, width) {
+export async function pairs(a, b, width) {
   const [rows, columns] = [a.length / width, b.length / width];
   const found = new Float64Array(rows * columns);
   for (let i = 0; i < rows; i++) {
@@ -43,6 +42,7 @@ export function pairs(a, b, width) {
       for (let d = 0; d < width; d++) sum += a[i * width + d] * b[j * width + d];
       found[i * columns + j] = sum;
     }
+    if (i % 16 === 15) await breathe();
   }
   return found;
 }
@@ -54,10 +54,10 @@ const ROWS = 20; // of the table
 export function pair(embedder) {
   let seen;
 
-  function show(a, b, off, wholeScore) {
+  async function show(a, b, off, wholeScore) {
     const width = embedder.dimension;
     const [last, other] = [a, b].map(({ states }) => shares(states.at(-1), width, embedder.pooling));
-    seen = { a, b, parts: pairs(last, other, width) };
+    seen = { a, b, parts: await pairs(last, other, width) };
     const score = cosine(a.vectors.at(-1), b.vectors.at(-1));
     byId("pair-score").textContent = fixed(score, 4);
     const what = [[off.layers.size, "layer"], [off.heads.size, "head"]]
@@ -75,24 +75,27 @@ export function pair(embedder) {
       tokens.map((_, i) => i).filter((i) => !byId("pair-apart").checked || end === first || (i >= first && i < end));
     const [left, right] = [places(a), places(b)];
     const part = (i, j) => parts[i * columns + j];
-    const order = left.flatMap((i) => right.map((j) => [i, j])).sort((x, y) => part(...y) - part(...x));
-    const most = Math.max(0, part(...order[0])) || 1;
-    const least = part(...order[Math.min(order.length, ARCS) - 1]);
+    const order = Uint32Array.from(left.flatMap((i) => right.map((j) => i * columns + j))).sort((x, y) => parts[y] - parts[x]);
+    const most = Math.max(0, parts[order[0]]) || 1;
+    const least = parts[order[Math.min(order.length, ARCS) - 1]];
     const describe = (i, j) => `${named(a.tokens[i], i)} with ${named(b.tokens[j], j)}: ${fixed(part(i, j), 4)}`;
     // How far above the weakest that is shown, so that what carries the score stands out.
     const strength = (i, j) => (part(i, j) > 0 && part(i, j) >= least ? 0.12 + 0.88 * ((part(i, j) - least) / (most - least || 1)) ** 1.5 : null);
     drawArcs(byId("links"), { rows: left.map((i) => a.tokens[i]), columns: right.map((j) => b.tokens[j]), chosen: -1,
       strength: (x, y) => strength(left[x], right[y]), describe: (x, y) => describe(left[x], right[y]),
       label: `Links between the ${Math.min(order.length, ARCS)} pairs of tokens that give most to the cosine; the table holds the numbers` });
-    const sum = order.reduce((total, at) => total + part(...at), 0);
+    const sum = order.reduce((total, at) => total + parts[at], 0);
     const whole = parts.reduce((x, y) => x + y, 0);
     byId("pair-note").textContent = order.length < parts.length
       ? `The pairs shown add up to ${fixed(sum, 4)}; those with tokens that every text has give the other ${fixed(whole - sum, 4)}.`
       : `All ${order.length} pairs add up to ${fixed(sum, 4)}, the cosine.`;
-    fill(byId("top"), order.slice(0, ROWS).map(([i, j]) => [named(a.tokens[i], i), named(b.tokens[j], j), part(i, j).toFixed(4)]));
+    fill(byId("top"), Array.from(order.subarray(0, ROWS), (at) => {
+      const [i, j] = [Math.floor(at / columns), at % columns];
+      return [named(a.tokens[i], i), named(b.tokens[j], j), part(i, j).toFixed(4)];
+    }));
   }
 
   byId("pair-apart").addEventListener("change", () => seen && draw());
-  byId("pair-lines").append(line(embedder.lines.pooling, "page 6: Pooling and similarity"));
+  byId("pair-lines").append(codeLine(embedder.lines.pooling, "page 6: Pooling and similarity"));
   return { show };
 }

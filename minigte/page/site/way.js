@@ -1,19 +1,24 @@
 // The whole way of a text, from its characters to its vector: six steps that one walks through.
 
 import { byId, count, fixed } from "./dom.js";
-import { line } from "./heads.js";
 import { coloured, strip } from "./layers.js";
 import { cosine } from "./minigte.js";
 import { pool } from "./pooling.js";
-import { make } from "./views.js";
+import { codeLine, make } from "./views.js";
 
 const FEW = 6; // numbers that are written out
+const SMALL = 24; // rows of a small picture
 
 const picture = (numbers, width, attributes = {}) => {
   const canvas = make("canvas", { width, height: numbers.length / width, "aria-hidden": true, ...attributes });
   canvas.getContext("2d").putImageData(coloured(numbers, width), 0, 0);
   return canvas;
 };
+// Of many rows some: a small picture has no room for more, and there are many small pictures.
+function some(rows, width) {
+  const step = Math.ceil(rows.length / width / SMALL);
+  return step === 1 ? rows : rows.filter((_, i) => Math.floor(i / width) % step === 0);
+}
 const few = (numbers) => `${[...numbers.slice(0, FEW)].map((x) => fixed(x, 3)).join(", ")}${numbers.length > FEW ? ", …" : ""}`;
 const formula = (...parts) => make("p", { class: "formula" }, ...parts);
 const words = (...parts) => make("p", {}, ...parts);
@@ -67,24 +72,24 @@ function steps(embedder, text, seen) {
     {
       name: "Embeddings",
       leaves: `(${T}, ${D})`,
-      small: picture(states[0], D),
+      small: picture(some(states[0], D), D),
       more: [
         words(`Every token looks up ${D} numbers for what it is, and adds ${D} for where it stands. Now each is a row:`),
         picture(states[0], D, { class: "broad" }),
         formula(`${name} = ${few(row(states[0]))}`),
-        line(lines.embeddings, "page 2: Embeddings"),
+        codeLine(lines.embeddings, "page 2: Embeddings"),
       ],
       view: ["layers", "Every row of numbers"],
     },
     {
       name: `${attention.length} layers`,
       leaves: `(${T}, ${D})`,
-      small: make("span", { class: "stack" }, ...states.slice(1).map((state) => picture(state, D))),
+      small: make("span", { class: "stack" }, ...states.slice(1).map((state) => picture(some(state, D), D))),
       more: [
         words(`In each layer every token gathers from the others, in ${shape.heads} ways at once, and works on what it got. Its row stays ${D} numbers and changes a little each time: here ${name}, and its cosine with what it was as an embedding.`),
         make("div", { class: "growth" }, ...states.slice(1).map((state, i) =>
           make("span", {}, strip(row(state), { "aria-hidden": true }), make("small", {}, `${i}: ${cosine(row(state), row(states[0])).toFixed(2)}`)))),
-        line(lines.layer, "pages 3 to 5: Attention, feed-forward, residuals"),
+        codeLine(lines.layer, "pages 3 to 5: Attention, feed-forward, residuals"),
       ],
       view: ["heads-title", `All ${attention.length * shape.heads} heads`],
     },
@@ -95,7 +100,7 @@ function steps(embedder, text, seen) {
       more: [
         words(POOLED_AS[pooling], " The first number:"),
         formula(`${long ? `${POOLED[pooling](column.slice(0, 12)).replace(/\)(?: \/ \d+)?$/, "")} + … ${pooling === "mean" ? `) / ${T}` : ")"}` : POOLED[pooling](column)} = ${fixed(pooled[0], 4)}`),
-        line(lines.pooling, "page 6: Pooling and similarity"),
+        codeLine(lines.pooling, "page 6: Pooling and similarity"),
       ],
       view: ["layers", "The text after every layer"],
     },
@@ -107,7 +112,7 @@ function steps(embedder, text, seen) {
         words(`${D} numbers, scaled to length 1: all that is kept of the text. The angle between two such arrows says how much their texts have in common.`),
         formula(`${fixed(pooled[0], 4)} / ${length.toFixed(4)} = ${fixed(vectors.at(-1)[0], 4)}`),
         formula(few(vectors.at(-1))),
-        line(lines.normalize, "page 6: Pooling and similarity"),
+        codeLine(lines.normalize, "page 6: Pooling and similarity"),
       ],
       view: ["pair-title", "Compare it with another text"],
     },

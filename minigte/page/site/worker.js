@@ -21,10 +21,11 @@ const methods = {
     const weights = source.weights ?? (await kept(plan.weights, source.url));
     model = await Model.build(plan, kernels, weights);
     tokenizer = new WordPiece(plan.tokenizer);
-    const { name, dtype, hiddenSize, prompts, pooling, lines, headSize, minigte } = plan;
+    const { name, dtype, hiddenSize, intermediateSize, hiddenAct, prompts, pooling, lines, headSize, minigte } = plan;
     const { maxLength } = plan.tokenizer;
     shape = { heads: plan.inside.heads, headWidth: plan.inside.headWidth, headSize, scale: plan.attentionScale };
-    return { name, dtype, dimension: hiddenSize, maxLength, prompts, pooling, lines, shape, minigte };
+    const sizes = { dimension: hiddenSize, intermediateSize, maxLength };
+    return { name, dtype, ...sizes, hiddenAct, prompts, pooling, lines, shape, minigte };
   },
 
   embed(texts) {
@@ -54,10 +55,29 @@ const methods = {
           of && {
             query: of.query,
             key: of.key,
+            context: of.context,
             probabilities: tokenized.ids.length > MOST_ATTENDING ? null : probabilities(of),
           },
       ),
     };
+  },
+
+  blocks(states, contexts) {
+    return model.blocks(states, contexts);
+  },
+
+  neuron(layer, number) {
+    const { intermediate, output } = model.layer(layer);
+    return { input: intermediate.row(number), bias: intermediate.bias[number], output: output.column(number) };
+  },
+
+  output(layer, number) {
+    const { output } = model.layer(layer);
+    return { input: output.row(number), bias: output.bias[number] };
+  },
+
+  reach(layer) {
+    return model.layer(layer).output.lengths();
   },
 };
 
