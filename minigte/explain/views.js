@@ -10,7 +10,7 @@ export function make(name, attributes = {}, ...children) {
 }
 
 // As the pages write them; – is none.
-const isNumber = (cell) => !Number.isNaN(Number(cell.replace("−", "-").replace(/ %$|^–$/, "")));
+const isNumber = (cell) => !Number.isNaN(Number(cell.replace("−", "-").replace(/\s%$|^–$/, "")));
 
 export function fill(table, rows) {
   // The first cell names its row; the table's own head says which columns are words.
@@ -144,7 +144,7 @@ export function drawTerms(list, terms, { choose, chosen } = {}) {
   }));
 }
 
-const MOST_ARCS = 400; // beside those of the row chosen: of long texts there would be thousands
+const MOST_ARCS = 200; // beside those of the row chosen: of long texts there would be thousands
 
 // Arcs from the tokens on the left to those on the right. strength(i, j) from 0 to 1 is how wide and dark an arc
 // is, and null where there is none; those of the row chosen stand out.

@@ -285,7 +285,7 @@ def test_the_residual_stream(opened: Opened, pair: SimilarityTrace) -> None:
         for name, length, share in rows:
             k = writers.index(name)
             wanted = 100 * trace.written[state, k, 3]
-            assert abs(float(share.replace("−", "-").removesuffix(" %")) - wanted) <= 0.06
+            assert abs(float(share.replace("−", "-").removesuffix("\u00a0%")) - wanted) <= 0.06
             assert length == "–" or abs(float(length) - lengths[k]) <= 0.0051
     assert opened.text("stream-readout").startswith(
         f"embeddings: {rows[[r[0] for r in rows].index('embeddings')][2]}"

@@ -307,7 +307,7 @@ def test_a_view_is_asked_for_by_its_name(browser: Any, folder: Path, serve: Any)
 
 def numbers(texts: list[str]) -> list[float]:
     """The numbers as the page writes them."""
-    return [float(text.replace("−", "-").removesuffix(" %")) for text in texts]
+    return [float(text.replace("−", "-").removesuffix("\u00a0%")) for text in texts]
 
 
 def test_the_residual_stream_is_that_of_explain(
@@ -514,6 +514,16 @@ def test_a_text_of_128_tokens_and_one_of_more(
     page = opened.page
     page.locator("#text").fill("word " * 126)
     opened.until("document.querySelector('#grid canvas').width === 126")
+    opened.until("document.getElementById('neuron-title').textContent.includes('word')")
+    assert page.evaluate("document.getElementsByTagName('*').length") < 4000
+    page.get_by_role("radio", name="arcs").check()
+    assert page.locator("#arcs path").count() <= 200 + 128
+    # No click waits until all heads are painted: that is done a layer at a time.
+    widths = "[...document.querySelectorAll('#grid canvas')].map((canvas) => canvas.width)"
+    opened.until(f"{widths}.every((width) => width === 126)")
+    clicked = page.evaluate(f"document.getElementById('apart').click(), {widths}")
+    assert set(clicked) == {126}
+    opened.until(f"{widths}.every((width) => width === 128)")
     page.locator("#text").fill("word " * 200)
     opened.until("document.getElementById('heads-view').hidden")
     assert "202 tokens" in page.locator("#heads-note").text_content()

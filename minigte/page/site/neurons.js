@@ -5,7 +5,7 @@ import { byId, count, fixed } from "./dom.js";
 import { strip } from "./layers.js";
 import { codeLine, drawMatrix, drawRamp, drawTerms, listen, named } from "./views.js";
 
-const ACROSS = 64; // neurons in a row of the picture
+const [ACROSS, NARROW] = [64, 32]; // neurons in a row of the picture, and of a narrow one
 const TERMS = 11; // terms that are written out
 const STRONGEST = 12; // neurons that are listed
 
@@ -19,7 +19,7 @@ function largestTerms(weights, values, bias, word) {
   const order = bySize(products);
   const rest = order.slice(TERMS).reduce((sum, i) => sum + products[i], 0);
   return [
-    ...order.slice(0, TERMS).map((i) => ({ i, how: `${i}: ${fixed(values[i], 2)} × ${fixed(weights[i], 3)}`, value: products[i], shown: fixed(products[i], 3) })),
+    ...order.slice(0, TERMS).map((i) => ({ i, how: `${i}: ${fixed(values[i], 2)}\u2009×\u2009${fixed(weights[i], 3)}`, value: products[i], shown: fixed(products[i], 3) })),
     ...(order.length > TERMS ? [{ how: count(order.length - TERMS, `other ${word}`), value: rest, shown: fixed(rest, 3) }] : []),
     { how: "bias", value: bias, shown: fixed(bias, 3) },
   ];
@@ -29,8 +29,6 @@ function largestTerms(weights, values, bias, word) {
 export function neurons(embedder) {
   const { lines, intermediateSize: F, dimension: D } = embedder;
   const reaches = new Map(); // of a layer, how long what each neuron adds is where it answers 1
-  const across = Math.min(ACROSS, F);
-  const down = Math.ceil(F / across);
   let seen;
   let token;
   let blocks;
@@ -39,6 +37,7 @@ export function neurons(embedder) {
   let neuron;
   let number;
   let drawn = 0;
+  let [across, down] = [1, 1]; // neurons in a row of the picture, and rows
 
   function show(next, at, of) {
     [seen, token, blocks] = [next, at, of];
@@ -81,12 +80,14 @@ export function neurons(embedder) {
 
   function drawAll({ after }, strength) {
     const canvas = byId("neurons");
+    const room = canvas.parentElement.clientWidth;
+    across = Math.min(room < 560 ? NARROW : ACROSS, F);
+    down = Math.ceil(F / across);
     const most = Math.abs(after[largest(after)]) || 1;
     const shade = (i, j) => (after[i * across + j] ?? 0) / most;
     const rows = Array.from({ length: down }, (_, i) => String(i * across));
     canvas.setAttribute("aria-label", `Layer ${layer}: ${F} neurons at ${named(seen.tokens[token], token)}`);
-    drawMatrix(canvas, { rows, columns: Array(across).fill(""), shade, chosen: place(), band: false, tall: true,
-      room: canvas.parentElement.clientWidth - 50 });
+    drawMatrix(canvas, { rows, columns: Array(across).fill(""), shade, chosen: place(), band: false, tall: true, room: room - 50 });
     drawRamp(byId("neurons-ramp"), (x) => 2 * x - 1);
     [byId("neurons-least").textContent, byId("neurons-most").textContent] = [fixed(-most, 2), fixed(most, 2)];
     byId("neurons-readout").textContent = describe(...place());

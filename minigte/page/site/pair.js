@@ -5,9 +5,9 @@ import { cosine } from "./minigte.js";
 import { codeLine, drawArcs, fill, named } from "./views.js";
 
 const SHARES = {
-  mean: (state, tokens) => Float64Array.from(state, (x) => x / tokens),
-  cls: (state, tokens, width) => Float64Array.from(state, (x, i) => (i < width ? x : 0)),
-  lasttoken: (state, tokens, width) => Float64Array.from(state, (x, i) => (i < (tokens - 1) * width ? 0 : x)),
+  mean: (state, tokens) => new Float64Array(state).map((x) => x / tokens),
+  cls: (state, tokens, width) => new Float64Array(state).fill(0, width),
+  lasttoken: (state, tokens, width) => new Float64Array(state).fill(0, 0, (tokens - 1) * width),
   max(state, tokens, width) {
     const shares = new Float64Array(state.length);
     for (let column = 0; column < width; column++) {

@@ -6,7 +6,7 @@ import { codeLine, drawMatrix, drawRamp, drawTerms, fill, hasWritten, listen, na
 import { sharesOf, written } from "./written.js";
 
 const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
-const percent = (share) => `${fixed(100 * share, 1)} %`;
+const percent = (share) => `${fixed(100 * share, 1)}\u00a0%`;
 const inBrackets = (x, digits) => (x < 0 ? `(${fixed(x, digits)})` : fixed(x, digits));
 
 /** Gives {show}, which is called with every new text or token, and its blocks; open(layer) shows a feed-forward. */

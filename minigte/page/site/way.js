@@ -16,8 +16,14 @@ const picture = (numbers, width, attributes = {}) => {
 };
 // Of many rows some: a small picture has no room for more, and there are many small pictures.
 function some(rows, width) {
-  const step = Math.ceil(rows.length / width / SMALL);
-  return step === 1 ? rows : rows.filter((_, i) => Math.floor(i / width) % step === 0);
+  const count = rows.length / width;
+  const shown = Math.min(SMALL, count);
+  const kept = new Float32Array(shown * width);
+  for (let i = 0; i < shown; i++) {
+    const begin = Math.floor((i * count) / shown) * width;
+    kept.set(rows.subarray(begin, begin + width), i * width);
+  }
+  return kept;
 }
 const few = (numbers) => `${[...numbers.slice(0, FEW)].map((x) => fixed(x, 3)).join(", ")}${numbers.length > FEW ? ", …" : ""}`;
 const formula = (...parts) => make("p", { class: "formula" }, ...parts);
