@@ -414,6 +414,20 @@ def test_a_change_of_scheme_draws_the_matrix_anew(opened: Opened) -> None:
     assert dark != light
 
 
+def test_paper_is_white(browser: Any, pair: SimilarityTrace, tmp_path: Path) -> None:
+    opened = Opened(browser, page(pair), tmp_path, color_scheme="dark")
+    drawn = """[getComputedStyle(document.body).backgroundColor,
+      ...["matrix", "stream", "pairs"].map((id) => document.getElementById(id).toDataURL())]"""
+    dark = opened.page.evaluate(drawn)
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = opened.page.evaluate(drawn)
+    assert printed[0] == "rgb(255, 255, 255)"
+    assert all(a != b for a, b in zip(dark, printed, strict=True))
+    opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.page.evaluate(drawn) == dark
+    assert opened.complaints == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["matrix", "arcs"])
 def test_axe_finds_nothing(

@@ -560,6 +560,25 @@ def test_axe_finds_nothing(browser: Any, folder: Path, scheme: str, width: int, 
     page.close()
 
 
+def test_paper_is_white(browser: Any, folder: Path, serve: Any) -> None:
+    """What is printed in dark colours, with a head off, has the colours of paper in all its pictures."""
+    opened = Opened(browser, serve(folder), color_scheme="dark").ready()
+    page = opened.page
+    page.locator("#switch-head").click()
+    opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 head off')")
+    drawn = """[getComputedStyle(document.body).backgroundColor, ...["matrix", "stream", "neurons"].map(
+      (id) => document.getElementById(id).toDataURL()),
+      ...[...document.querySelectorAll("#grid canvas")].map((canvas) => canvas.toDataURL())]"""
+    dark = page.evaluate(drawn)
+    printed = page.evaluate(f"(dispatchEvent(new Event('beforeprint')), {drawn})")
+    assert printed[0] == "rgb(253, 253, 251)"
+    assert all(a != b for a, b in zip(dark, printed, strict=True))
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    opened.until(f"JSON.stringify({drawn}) === {json.dumps(json.dumps(dark, separators=(',', ':')))}")
+    assert opened.complaints == []
+    page.close()
+
+
 # --- What may be missing ---------------------------------------------------------------------------------
 
 

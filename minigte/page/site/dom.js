@@ -3,12 +3,15 @@
 export const byId = (id) => document.getElementById(id);
 export const milliseconds = (since) => `${Math.round(performance.now() - since)} ms`;
 export const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-export const fixed = (number, digits) => number.toFixed(digits).replace("-", "−");
+export const fixed = (number, digits) => number.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
 // What was typed or read may hold half a character, which is no text.
 export const clean = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
 
 // Let the browser answer what the reader does, between two parts of long work.
 export const breathe = () => new Promise((resolve) => setTimeout(resolve));
+
+// While the page is printed it has the colours of paper; what is drawn then is drawn at once.
+export const isPrinted = () => document.documentElement.classList.contains("paper");
 
 // Run the latest call only: while one is computed, those that come in are forgotten but for the last.
 export function latest(work) {

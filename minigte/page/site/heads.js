@@ -1,7 +1,7 @@
 // Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
 
 import { terms } from "./attention.js";
-import { breathe, byId, fixed } from "./dom.js";
+import { breathe, byId, fixed, isPrinted } from "./dom.js";
 import { codeLine, drawArcs, drawMatrix, drawRamp, drawTerms, ends, fill, listen, make, moved, named, shaded } from "./views.js";
 
 /**
@@ -88,7 +88,7 @@ export function heads(embedder, off, change) {
     const places = shown();
     const colours = ends(); // asked once: there are many heads
     for (let l = 0; l < seen.attention.length; l++) {
-      await breathe();
+      if (!isPrinted()) await breathe();
       if (mine !== painted) return; // something else is painted meanwhile
       for (let h = 0; h < shape.heads; h++) {
         const canvas = byId("grid").children[l + 1].children[h + 1].firstChild;

@@ -77,8 +77,15 @@ export function inside(embedder) {
   for (const id of ["stream-token", "neurons-token"]) {
     byId(id).addEventListener("change", ({ target }) => ask(Number(target.value)));
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  const redraw = () => {
     for (const view of [onHeads, onStream, onNeurons]) view.redraw();
-  });
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  for (const event of ["beforeprint", "afterprint"]) {
+    addEventListener(event, () => {
+      document.documentElement.classList.toggle("paper", event === "beforeprint");
+      redraw();
+    });
+  }
   return show();
 }

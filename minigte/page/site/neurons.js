@@ -37,6 +37,7 @@ export function neurons(embedder) {
   let neuron;
   let number;
   let drawn = 0;
+  let redraw = () => {}; // the picture, which has the page's colours
   let [across, down] = [1, 1]; // neurons in a row of the picture, and rows
 
   function show(next, at, of) {
@@ -67,7 +68,8 @@ export function neurons(embedder) {
     number = picked.number ?? largest(block.fed);
     const [of, to] = await Promise.all([embedder.neuron(layer, neuron), embedder.output(layer, number)]);
     if (mine !== drawn) return; // something else was chosen meanwhile
-    drawAll(block, strength);
+    redraw = () => drawAll(block, strength);
+    redraw();
     drawNeuron(block, of, strength[neuron]);
     drawNumber(block, to);
   }
@@ -140,5 +142,5 @@ export function neurons(embedder) {
   const course = "page 4: Feed-forward and GELU";
   byId("neuron-lines").append(codeLine(lines.before, course), codeLine(lines.after, course));
   byId("number-lines").append(codeLine(lines.fed, course));
-  return { show, open, redraw: () => seen && draw() };
+  return { show, open, redraw: () => redraw() };
 }
