@@ -32,8 +32,8 @@ VIEWS = {
     "1-from-text-to-ids": "inside-title",
     "2-embeddings": "inside-title",
     "3-attention": "heads-title",
-    "4-feed-forward-and-gelu": "inside-title",
-    "5-residuals-and-layernorm": "inside-title",
+    "4-feed-forward-and-gelu": "neurons-title",
+    "5-residuals-and-layernorm": "stream-title",
     "6-pooling-and-similarity": "pair-title",
 }
 TRIED = """<details class="try"><summary>Try it with your own sentence</summary>
