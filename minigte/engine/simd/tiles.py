@@ -165,15 +165,19 @@ def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride):
                 load_at(builder, here, kind.column, 1, i * b_step + half * kind.column_bytes)
                 for half in (0, 1)
             ]
-            for place, part in enumerate(kind.parts):
-                columns = [part(builder, column) for column in panel]
-                results: list[Any] = []
-                for row in across:
-                    word = load_at(builder, row, I32, 1, i * a_step + 4 * place)
-                    value = in_every_lane(builder, word)
-                    for column in columns:
-                        results.append(kind.accumulate(builder, totals[len(results)], value, column))
-                totals = results
+            columns = [[part(builder, column) for part in kind.parts] for column in panel]
+            results: list[Any] = []
+            for row in across:
+                words = [
+                    in_every_lane(builder, load_at(builder, row, I32, 1, i * a_step + 4 * place))
+                    for place in range(len(kind.parts))
+                ]
+                for column in columns:
+                    total = totals[len(results)]
+                    for word, part in zip(words, column, strict=True):
+                        total = kind.accumulate(builder, total, word, part)
+                    results.append(total)
+            totals = results
         return totals
 
     totals = [ir.Constant(kind.total, None)] * (2 * height)
