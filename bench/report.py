@@ -178,13 +178,16 @@ def ratio_table(run: Run) -> str:
 
 def summary(run: Run) -> str:
     """What the repository's README shows of a run: minigte beside the best peer of each precision."""
-    rows = []
+    rows, ahead = [], []
     for precision in PRECISIONS:
         cells = [precision]
         for workload in ("sentences", "documents", "queries"):
             seen = compare(run, precision, workload)
             if seen is None:
                 break
+            if seen.ours > seen.theirs if workload == "queries" else seen.ours < seen.theirs:
+                what = "one query" if workload == "queries" else workload
+                ahead.append(f"{precision} {what} ({seen.best})")
             digits = ".2f" if workload == "queries" else ",.0f"
             cells.append(f"**{seen.ours:{digits}}** ({seen.best} {seen.theirs:{digits}})")
         else:
@@ -195,7 +198,8 @@ def summary(run: Run) -> str:
     machine = run["machine"]
     where = f"{run['threads']} threads of {machine['cpu']}, {run['started'][:10]}"
     title = "Speed of minigte in bold, of the fastest peer of the same precision in brackets."
-    return f"{title} {where}:\n\n{table(header, rows)}"
+    losses = f"\n\nWhere another program is ahead: {', '.join(ahead)}." if ahead else ""
+    return f"{title} {where}:\n\n{table(header, rows)}{losses}"
 
 
 def kernels_table(ops: Ops) -> str:
@@ -271,9 +275,9 @@ def roof_table(run: Run, ops: Ops) -> str:
 
 
 def profile(run: Run) -> str:
-    """The kernels measured by ops.py, newest first, and what they say of the newest run."""
+    """The kernels that ops.py measured last, and what they say of a run of that day, on that machine."""
     kept = kept_ops()
-    if kept is None:
+    if kept is None or kept[0] != run["started"][:10]:
         return ""
     day, _, ops = kept
     return f"""## Where the time goes
@@ -409,8 +413,8 @@ def main() -> None:
         sections.append(f"## Run {path.stem}\n\n{tables(run)}\n{throughput}\n\n{latency}\n")
         if not newest:
             newest = [summary(run), chart(f"bench/results/{path.stem}-throughput")]
-            sections.append(profile(run))
-    write_between_markers(HERE / "README.md", BEGIN, END, *sections)
+        sections.append(profile(run))
+    write_between_markers(HERE / "README.md", BEGIN, END, *filter(None, sections))
     write_between_markers(HERE.parent / "README.md", BEGIN, END, *newest)
 
 
