@@ -87,7 +87,8 @@ def weights(config: Any = CONFIG, seed: int = 0) -> Weights:
     for tensor in architecture(config).tensors(config):
         fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(arrays[tensor.name])
     own = fields.pop(None)
-    return Weights(**own, layers=tuple(LayerWeights(**layer) for layer in fields.values()))
+    layers = tuple(LayerWeights(**layer) for layer in fields.values())
+    return Weights(**own, layers=layers, word_embeddings_dtype="float32")
 
 
 def write_model(
