@@ -182,13 +182,15 @@ def test_another_weight_format_and_known_model(tmp_path: Path, package_copy: Pat
 
 import numpy as np
 
+from minigte.loading.stored_tensors import StoredTensor
+
 
 def read_npz(path):
     """Each array's name, shape, and what gives it."""
     with np.load(path, allow_pickle=False) as file:
         for name in file.files:
             array = file[name]
-            yield name, array.shape, lambda array=array: array
+            yield StoredTensor(name, array.shape, lambda array=array: array)
 '''
     (package_copy / "minigte" / "loading" / "npz_files.py").write_text(reader, encoding="utf-8")
     edit("loading/weights.py", "*ONNX)", '*ONNX, "model.npz")')

@@ -144,7 +144,9 @@ class Trace(Stages):
         """Who wrote each token's hidden states, as shares of 1: (L + 1, 2 L + 2, T).
 
         For each of ``hidden_states``: the part of the embeddings, of the attention and of the feed-forward
-        of each layer, and of the norms' biases. See ``minigte.explain.written``.
+        of each layer, and of the norms' biases. Each part has gone through the norms behind it, with the
+        mean and the deviation of the whole row, so that the parts add up to the row. A part's share is its
+        product with the row, over the row's with itself.
         """
         states, added = self.hidden_states, self.added
         few = [slice(i, i + TOKENS) for i in range(0, len(self.tokens), TOKENS)]
