@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,14 @@ def write_cross_encoder(
         names.insert(1, "token_type_ids")
     write_json(folder / "tokenizer_config.json", {**settings, "model_input_names": names})
     return folder
+
+
+# What float32 arrays are once they have been stored as ``dtype``.
+STORED: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "F32": lambda a: a,
+    "F16": lambda a: a.astype(np.float16).astype(np.float32),
+    "BF16": lambda a: (a.view(np.uint32) & 0xFFFF0000).view(np.float32),
+}
 
 
 def write_safetensors(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> None:

@@ -65,9 +65,10 @@ def weights_like(config: ModelConfig, word_embeddings_dtype: str) -> Weights:
 def stored_weights(folder: Path, config: ModelConfig) -> Weights:
     """As ``load_weights``, but each array is read whenever it is asked for, and kept by nobody here.
 
-    So the weights of a large model can be packed one array at a time. The file is opened for the first:
-    where packed weights are mapped, nobody asks for one. What can be wrong with the file as a whole, its
-    tensors' names and their shapes is found then; damaged values are when they are read.
+    So the weights of a large model can be packed one array at a time. Of safetensors the header is read here,
+    for the type of the word embeddings. All else waits for the first array, which nobody asks for where
+    packed weights are mapped: what can be wrong with the file as a whole, its tensors' names and their
+    shapes is found then; damaged values are when they are read.
     """
     checkpoint = functools.cache(lambda: _Checkpoint(folder, config))
 

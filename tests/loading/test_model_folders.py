@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import exact
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tiny
 
@@ -17,19 +14,11 @@ from minigte.loading.weights import load_weights
 from minigte.vectors.head import Normalize
 from minigte.vectors.pooling import POOLING_MODES
 
-Array = npt.NDArray[Any]
-
-STORED: dict[str, Callable[[Array], Array]] = {
-    "F32": lambda a: a,
-    "F16": lambda a: a.astype(np.float16).astype(np.float32),
-    "BF16": lambda a: (a.view(np.uint32) & 0xFFFF0000).view(np.float32),
-}
-
 
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("unused", [False, True], ids=["", "pooler and position_ids"])
 @pytest.mark.parametrize("prefix", ["", "bert."])
-@pytest.mark.parametrize("dtype", STORED)
+@pytest.mark.parametrize("dtype", tiny.STORED)
 def test_weights(tmp_path: Path, dtype: str, prefix: str, unused: bool, shards: int) -> None:
     folder = tiny.write_model(tmp_path, dtype=dtype, prefix=prefix, unused=unused, shards=shards)
     got = exact.named(tiny.CONFIG, load_weights(folder, read_config(folder)))
@@ -37,7 +26,7 @@ def test_weights(tmp_path: Path, dtype: str, prefix: str, unused: bool, shards: 
         assert got[name].dtype == np.float32
         assert got[name].flags.c_contiguous
         assert not got[name].flags.writeable
-        np.testing.assert_array_equal(got.pop(name), STORED[dtype](array), err_msg=name)
+        np.testing.assert_array_equal(got.pop(name), tiny.STORED[dtype](array), err_msg=name)
     assert not got
 
 
