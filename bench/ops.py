@@ -88,10 +88,10 @@ def repeat_tile(times, panels, a, c):
 
 
 @kernel
-def repeat_linear(times, a, scales, matrix, finish, rotation, out, scratch):
+def repeat_linear(times, a, scales, matrix, finish, rotation, out, products, widened):
     """One linear layer."""
     for _ in range(times):
-        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, rotation, out, 0, scratch)
+        linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], finish, rotation, out, 0, products, widened)
 
 
 @kernel
@@ -204,8 +204,9 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     bias = rng.normal(0, 1, outputs).astype(np.float32)
     matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL)
     a, scales = operand(x, dtype)
-    out, scratch = zeros(np.float32, rows, outputs), zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
-    repeat_linear(1, a, scales, matrix, finish, UNTURNED, out, scratch)
+    out, products = zeros(np.float32, rows, outputs), zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
+    widened = zeros(np.float32, inputs * PANEL)
+    repeat_linear(1, a, scales, matrix, finish, UNTURNED, out, products, widened)
     wanted = ops.linear(x, weight, bias)
     if finish == GELU:
         wanted = ops.gelu(wanted)
@@ -213,7 +214,7 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
         f"linear {dtype} ({rows}, {inputs}) -> {outputs}{' gelu' if finish == GELU else ''}",
         2 * rows * inputs * outputs,
         "GFLOP/s",
-        lambda times: repeat_linear(times, a, scales, matrix, finish, UNTURNED, out, scratch),
+        lambda times: repeat_linear(times, a, scales, matrix, finish, UNTURNED, out, products, widened),
         float(abs(out - wanted).max()),
         {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.15}[dtype],
         roof,

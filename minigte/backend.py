@@ -291,7 +291,7 @@ def _plan(backend: str, config: ModelConfig, weights: Weights, dtype: str, folde
     from minigte.engine.packed_file import Plan
 
     identity = {**folders.identity(), "minigte": sources.version("loading", "models")}
-    like = weights_like(config, weights.word_embeddings_dtype)
+    like = weights_like(config, weights.stored_as)
     return Plan(config.spec, like, dtype, kernels(backend).level, identity)
 
 

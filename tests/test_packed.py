@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tiny
 from places import ROOT
 
@@ -100,19 +101,43 @@ def test_the_second_load_maps_what_the_first_has_written(folder, cache, vectors)
 
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("stored", ["F16", "BF16"])
-def test_word_embeddings_in_16_bits_have_the_bits_of_float32(tmp_path, cache, monkeypatch, stored, shards):
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_what_a_checkpoint_has_in_16_bits_has_the_bits_of_float32(
+    tmp_path, cache, monkeypatch, dtype, stored, shards
+):
+    monkeypatch.setattr(packed_folders, "SMALL", 1 << 20)
     folder = tiny.write_model(tmp_path / "16 bits", CONFIG, dtype=stored, shards=shards)
     wide = tiny.write_model(tmp_path / "32 bits", CONFIG)
     arrays = {name: tiny.STORED[stored](array) for name, array in tiny.tensors(CONFIG).items()}
     tiny.write_safetensors(wide / "model.safetensors", arrays)
-    vectors = Embedder(wide).encode(TEXTS)
+    embedder = Embedder(wide, dtype=dtype)
+    vectors, level = embedder.encode(TEXTS), embedder.backend._kernels.level
     [of_wide] = packed(cache)
     of_wide.rename(wide / of_wide.name)
-    loaded(folder, "mapped from", vectors)
+    embedder = loaded(folder, "mapped from", vectors, dtype=dtype)
     [path] = packed(cache)
+    halved = CONFIG.vocab_size * CONFIG.hidden_size
+    if dtype == "float32" and stored == "F16" and level.float16:
+        model = embedder.backend._model
+        matrices = model.query_key, model.value, model.attention_output, model.intermediate, model.output
+        halved += sum(matrix.halves.size for matrix in matrices)
+        assert sum(matrix.panels.size for matrix in matrices) == 0
     saved = (wide / of_wide.name).stat().st_size - path.stat().st_size
-    assert abs(saved - CONFIG.vocab_size * CONFIG.hidden_size * 2) < 1000  # what is around arrays aside
+    assert abs(saved - 2 * halved) < 1000  # what is around arrays aside
     monkeypatch.setenv("MINIGTE_CACHE", "/dev/null")
+    loaded(folder, "packed in memory", vectors, dtype=dtype)
+
+
+def test_layers_of_which_one_tensor_has_float32_are_kept_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIGTE_CACHE", "/dev/null")
+    folder = tiny.write_model(tmp_path / "model", CONFIG)
+    arrays = tiny.tensors(CONFIG)
+    alone = next(name for name in arrays if name.endswith("output.dense.weight"))
+    state = {name: array if name == alone else np.float16(array) for name, array in arrays.items()}
+    safetensors.numpy.save_file(state, folder / "model.safetensors")
+    vectors = Embedder(folder).encode(TEXTS)
+    arrays = {name: np.float32(array) for name, array in state.items()}
+    tiny.write_safetensors(folder / "model.safetensors", arrays)
     loaded(folder, "packed in memory", vectors)
 
 
@@ -142,8 +167,6 @@ def test_every_dtype_has_a_file_of_its_own(folder, cache, dtype, monkeypatch):
 
 
 def test_a_packed_file_is_a_safetensors_file(folder, cache):
-    import safetensors
-
     embedder = Embedder(folder)
     [path] = packed(cache)
     with safetensors.safe_open(path, framework="numpy") as file:

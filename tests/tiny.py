@@ -88,7 +88,7 @@ def weights(config: Any = CONFIG, seed: int = 0) -> Weights:
         fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(arrays[tensor.name])
     own = fields.pop(None)
     layers = tuple(LayerWeights(**layer) for layer in fields.values())
-    return Weights(**own, layers=layers, word_embeddings_dtype="float32")
+    return Weights(**own, layers=layers)
 
 
 def write_model(

@@ -23,6 +23,7 @@ class Format:
     attended: type[np.generic]  # query, key, value and the probabilities
     value_dtype: str  # the dtype of the product that makes the values
     rows: int  # multiplied at a time
+    float16: bool = False  # whether weights that a checkpoint has in float16 are kept so
 
 
 def format_of(dtype: str, level: Level) -> Format:
@@ -37,4 +38,4 @@ def format_of(dtype: str, level: Level) -> Format:
         return Format(np.int8, level.int8_group, np.float32, read, narrow, "bfloat16", rows)
     if dtype == "bfloat16":
         return Format(np.uint16, 2, narrow, narrow, narrow, "bfloat16", rows)
-    return Format(np.float32, 1, np.float32, np.float32, np.float32, "float32", rows)
+    return Format(np.float32, 1, np.float32, np.float32, np.float32, "float32", rows, level.float16)

@@ -30,6 +30,7 @@ class Level(NamedTuple):
     bfloat16_dot: bool  # pairs of bfloat16 are multiplied and added by one instruction
     int8_dot: bool  # and quadruples of int8
     matrices: bool  # and whole matrices of both
+    float16: bool  # one instruction makes float32 of float16
 
     @property
     def name(self) -> str:
@@ -113,6 +114,7 @@ def level_of(triple: str, features: frozenset[str]) -> Level:
         bfloat16_dot={"avx512f", "avx512bf16"} <= features,
         int8_dot={"avx512f", "avx512vnni"} <= features or (lanes == 8 and "avxvnni" in features),
         matrices={"avx512vnni", "avx512bf16", *AMX} <= features,
+        float16=bool(features & {"avx512f", "f16c", "neon"}),
     )
 
 

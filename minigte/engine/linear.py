@@ -16,6 +16,7 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.activations import activate
 from minigte.engine.finishes import GATED, LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel, step
+from minigte.engine.rows import widen
 from minigte.engine.simd import (
     LANES,
     PANEL,
@@ -35,6 +36,7 @@ from minigte.engine.simd import (
     tile,
     whole_matrices,
 )
+from minigte.engine.target import LEVEL
 
 # Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
 # and a chunk of a tile's rows fits the first cache.
@@ -80,6 +82,37 @@ def _(like, total, offset, scale, row, weights, outliers):
     return lambda like, total, offset, scale, row, weights, outliers: load(total)
 
 
+def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+    """C = A B for a tile's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
+
+    The tile is the ``first`` or the ``last`` that the panel is multiplied with, or both, or neither. Of a
+    panel that is kept in float16 a lone tile reads that; for several it is ``widened`` once.
+    """
+    raise NotImplementedError
+
+
+@overload(_multiply_panel)
+def _(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+    def kept(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+        b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
+        multiply(like, rows, a, a_stride, b, like.shape[2], c, PANEL_BYTES)
+
+    def halved(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+        halves, steps = matrix.halves, like.shape[2]
+        b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
+        half = address(halves) + panel[0] * halves.strides[0] + panel[1] * halves.strides[1]
+        if len(halves) > 0:
+            b = address(widened)
+            if first and last:
+                multiply(halves, rows, a, a_stride, half, steps, c, PANEL_BYTES)
+                return
+            if first:
+                widen(half, b, steps * PANEL)
+        multiply(like, rows, a, a_stride, b, steps, c, PANEL_BYTES)
+
+    return halved if like.dtype == types.float32 and LEVEL.float16 else kept
+
+
 class Rotation(NamedTuple):
     """How far ROTATE turns a row's pairs of outputs, which the two vectors of a panel hold side by side."""
 
@@ -89,18 +122,17 @@ class Rotation(NamedTuple):
 
 
 @kernel
-def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, scratch):
+def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, products, widened):
     """out = finish(a Wᵀ + b) for the output panels ``first`` to ``last``: (M, inputs) -> (M, outputs).
 
     a and scales (M, 1 + MOST) are what ``rows.convert`` makes. ``finish`` is one of ``finishes``:
     LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
-    half as many outputs; ``start`` is the column of ``out`` where the outputs begin.
+    half as many outputs; ``start`` is the column of ``out`` where the outputs begin. ``products`` and
+    ``widened`` are scratch for a tile and for a panel.
     """
-    height, steps, at_once = a.shape[0], matrix.panels.shape[2], rows_at_once(matrix.panels)
-    panel_bytes = matrix.panels.strides[1]
+    height, at_once = a.shape[0], rows_at_once(matrix.panels)
     a_stride, out_stride = a.strides[0], out.strides[0]
-    tile_address, a_address, out_address = address(scratch), address(a), address(out) + start * out.itemsize
-    panel = address(matrix.panels) + layer * matrix.panels.strides[0] + first * panel_bytes
+    tile_address, a_address, out_address = address(products), address(a), address(out) + start * out.itemsize
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
     offset = address(matrix.offset) + layer * matrix.offset.strides[0] + first * PANEL_BYTES
@@ -114,15 +146,17 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     for column in range(first, last):
         for top in range(0, height, at_once):
             rows = min(at_once, height - top)
-            multiply(
+            _multiply_panel(
                 matrix.panels,
+                matrix,
+                (layer, column),
                 rows,
                 a_address + top * a_stride,
                 a_stride,
-                panel,
-                steps,
                 tile_address,
-                PANEL_BYTES,
+                top == 0,
+                top + rows == height,
+                widened,
             )
             if finish == ROTATE or finish >= GATED:
                 for i in range(rows):
@@ -164,7 +198,6 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
                     elif finish != LINEAR:
                         y = activate(finish, y)
                     store_as(out, where, y)
-        panel += panel_bytes
         bias += PANEL_BYTES
         scale += PANEL_BYTES
         offset += PANEL_BYTES

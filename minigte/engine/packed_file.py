@@ -34,7 +34,15 @@ from minigte.runtime.memory import CACHE_LINE
 
 BLOCK = 1 << 20  # bytes
 WORD = np.dtype(np.uint64)
-DTYPES = {"float32": "F32", "uint16": "BF16", "int8": "I8", "int32": "I32", "uint64": "U64", "uint8": "U8"}
+DTYPES = {
+    "float32": "F32",
+    "uint16": "BF16",
+    "int16": "I16",
+    "int8": "I8",
+    "int32": "I32",
+    "uint64": "U64",
+    "uint8": "U8",
+}
 
 
 class UnusableError(Exception):

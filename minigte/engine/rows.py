@@ -23,6 +23,7 @@ from minigte.engine.simd import (
     lane_sum,
     lanes_between,
     load,
+    load_float16,
     magnitude,
     maximum,
     maximum_or_nan,
@@ -55,6 +56,13 @@ def from_float16(half):
     )
     value = normal if bits & np.uint32(0x7C00) else fraction
     return -value if bits & np.uint32(0x8000) else value
+
+
+@kernel
+def widen(source, target, size):
+    """``size`` numbers of float16 at one address as float32 at another."""
+    for i in range(size // LANES):
+        store(target + i * VECTOR_BYTES, load_float16(source + i * (VECTOR_BYTES // 2)))
 
 
 @kernel

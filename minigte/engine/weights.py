@@ -30,6 +30,7 @@ class Matrix(NamedTuple):
     """One linear layer of each of the L encoder layers, packed: W (outputs, inputs) and b (outputs,)."""
 
     panels: npt.NDArray[Any]  # (L, panels, steps, panel, group) float32, uint16 (bfloat16) or int8
+    halves: npt.NDArray[np.int16]  # in their place the bits of float32 weights that float16 holds
     bias: Float32  # (L, panels * panel)
     scale: Float32  # (L, panels * panel), int8 only: w = q * scale
     offset: npt.NDArray[np.int32]  # (L, panels * panel), int8 only: 128 * the sum of an output's q
@@ -110,6 +111,13 @@ def to_bfloat16(a: Float32) -> npt.NDArray[np.uint16]:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
+def to_halves(a: Float32, dtype: str) -> npt.NDArray[np.uint16]:
+    """The bits of float32 that float16 or bfloat16 holds exactly."""
+    if dtype == "bfloat16":  # a float32's upper half, the second in memory
+        return np.ascontiguousarray(a.view(np.uint16)[:, 1::2])
+    return a.astype(np.float16).view(np.uint16)
+
+
 def pack_matrix(
     layers: int,
     outputs: int,
@@ -120,17 +128,22 @@ def pack_matrix(
     storage: Storage | None = None,
     name: str = "",
     outliers_of: Callable[[Float32], Int64] = lambda weight: NONE,
+    stored: str = "float32",
 ) -> Matrix:
     """Pack one (outputs, inputs) weight and (outputs,) bias per encoder layer; both sizes whole panels.
 
-    ``outliers_of`` gives the inputs of a weight that int8 leaves to float32, at most MOST.
+    ``outliers_of`` gives the inputs of a weight that int8 leaves to float32, at most MOST. ``stored`` is a
+    dtype that holds all weights.
     """
     form, storage = format_of(dtype, level), storage or Memory()
     panels, steps = outputs // level.panel, inputs // form.group
     quantized = dtype == "int8"
     apart = MOST if quantized else 0
+    halved = form.float16 and stored == "float16"
+    panel = panels, steps, level.panel, form.group
     matrix = Matrix(
-        storage.rows(f"{name}.panels", (layers, panels, steps, level.panel, form.group), form.panel),
+        storage.rows(f"{name}.panels", (0 if halved else layers, *panel), form.panel),
+        storage.rows(f"{name}.halves", (layers if halved else 0, *panel), np.int16),
         storage.rows(f"{name}.bias", (layers, outputs), np.float32),
         storage.rows(f"{name}.scale", (layers, outputs if quantized else 0), np.float32),
         storage.rows(f"{name}.offset", (layers, outputs if quantized else 0), np.int32),
@@ -141,7 +154,9 @@ def pack_matrix(
         return matrix
     for layer, (weight, bias) in enumerate(parameters):
         values: npt.NDArray[Any] = weight
-        if dtype == "bfloat16":
+        if halved:
+            values = to_halves(weight, stored)
+        elif dtype == "bfloat16":
             values = to_bfloat16(weight)
         elif quantized:
             outliers = outliers_of(weight)
@@ -157,7 +172,12 @@ def pack_matrix(
             matrix.scale[layer] = scale
             matrix.offset[layer] = 128 * values.sum(axis=1, dtype=np.int32)
         # (panels, panel, steps, group) to (panels, steps, panel, group)
-        matrix.panels[layer] = values.reshape(panels, level.panel, steps, form.group).swapaxes(1, 2)
+        rows = matrix.halves if halved else matrix.panels
+        rows[layer] = (
+            (values.view(np.int16) if halved else values)
+            .reshape(panels, level.panel, steps, form.group)
+            .swapaxes(1, 2)
+        )
         matrix.bias[layer] = bias
     for array in matrix:
         if isinstance(array, np.ndarray):
@@ -188,7 +208,7 @@ def pack_model(
     hidden_width, head_width = padded(spec.hidden_size), padded(head_size)
     wide = padded(spec.intermediate_size)
     context_width = heads * head_width
-    layers = weights.layers
+    layers, stored = weights.layers, weights.stored_as
 
     def corner(array: Float32, *shape: int) -> Float32:
         """The array in the corner of one of zeros; all zeros where it is absent."""
@@ -256,7 +276,9 @@ def pack_model(
         outliers_of: Callable[[Float32], Int64] = lambda weight: NONE,
     ) -> Matrix:
         parameters = map(of, layers)
-        return pack_matrix(len(layers), outputs, inputs, parameters, dtype, level, storage, name, outliers_of)
+        return pack_matrix(
+            len(layers), outputs, inputs, parameters, dtype, level, storage, name, outliers_of, stored.layers
+        )
 
     def norms(name: str, *pairs: tuple[Float32, Float32]) -> Float32:
         """The norms of these weights and biases, without those that are absent."""
@@ -274,9 +296,7 @@ def pack_model(
     def word_halves() -> npt.NDArray[np.uint16]:
         if storage.filled:
             return np.broadcast_to(np.uint16(0), weights.word_embeddings.shape)
-        if is_bfloat16:  # a float32's upper half, the second in memory
-            return np.ascontiguousarray(weights.word_embeddings.view(np.uint16)[:, 1::2])
-        return weights.word_embeddings.astype(np.float16).view(np.uint16)
+        return to_halves(weights.word_embeddings, stored.word_embeddings)
 
     @functools.cache
     def channels() -> Int64:
@@ -291,8 +311,7 @@ def pack_model(
         attention_norms, feed_forward_norms = feed_forward_norms, [*attention_norms[1:], final_norm]
     else:
         first_norm = []
-    halved = weights.word_embeddings_dtype != "float32"
-    is_bfloat16 = weights.word_embeddings_dtype == "bfloat16"
+    halved = stored.word_embeddings != "float32"
     bases = sorted(set(spec.rotary_bases))
     angles_of = [bases.index(base) for base in spec.rotary_bases] or [0] * len(layers)
     return PackedModel(
@@ -307,7 +326,7 @@ def pack_model(
         padding_id=spec.padding_id,
         word_embeddings=table("word_embeddings", ABSENT if halved else weights.word_embeddings),
         word_halves=storage.whole("word_halves", word_halves() if halved else np.empty((0, 0)), np.uint16),
-        bfloat16_halves=is_bfloat16,
+        bfloat16_halves=stored.word_embeddings == "bfloat16",
         position_embeddings=table("position_embeddings", weights.position_embeddings),
         token_type_embeddings=table("token_type_embeddings", weights.token_type_embeddings),
         embeddings_norm=norms(

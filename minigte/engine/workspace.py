@@ -43,6 +43,7 @@ class Workspace(NamedTuple):
     probs: npt.NDArray[Any]  # (members, R, T)
     sums: Float32  # (members, R), padded to cache lines
     tile: Float32  # (members, R * panel)
+    panel: Float32  # (members, panel * the most inputs) one of float16 weights, widened
 
 
 def meeting_point() -> Int64:
@@ -57,6 +58,7 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
     rows, block, length = tokens + level.pad_rows, BLOCK_TILES * form.rows, padded(tokens)
     hidden_width, head_width = padded(spec.hidden_size), padded(spec.head_size)
     context_width, wide = spec.num_attention_heads * head_width, padded(spec.intermediate_size)
+    widest = max(hidden_width, context_width, wide)
 
     def zeros(dtype: npt.DTypeLike, *shape: int) -> npt.NDArray[Any]:
         return memory.zeros(shape, dtype)
@@ -91,4 +93,5 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
         probs=probs,
         sums=zeros(np.float32, members, padded(form.rows)),
         tile=zeros(np.float32, members, form.rows * level.panel),
+        panel=zeros(np.float32, members, widest * level.panel if form.float16 else 0),
     )

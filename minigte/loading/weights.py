@@ -25,7 +25,14 @@ from minigte.loading.safetensors_files import read_safetensors
 from minigte.loading.shards import read_shards, shards_of
 from minigte.loading.stored_tensors import StoredTensor, read_tensor
 from minigte.models.architecture import Architecture, ClassificationHead, Tensor
-from minigte.models.weights import ABSENT, ClassificationHeadWeights, LayerWeights, Weights
+from minigte.models.weights import (
+    ABSENT,
+    FLOAT32,
+    ClassificationHeadWeights,
+    LayerWeights,
+    StoredAs,
+    Weights,
+)
 from minigte.runtime.reading import check_file
 from minigte.vectors.head import DenseConfig
 
@@ -55,18 +62,16 @@ def load_classification_head(
     return ClassificationHeadWeights(**{tensor.field: read(tensor.name) for tensor in tensors})
 
 
-def weights_like(config: ModelConfig, word_embeddings_dtype: str) -> Weights:
+def weights_like(config: ModelConfig, stored_as: StoredAs) -> Weights:
     """Arrays of the shapes that a model of this configuration has; they take no memory and hold zeros."""
-    return _weights(
-        config, lambda tensor: np.broadcast_to(np.float32(0), tensor.shape), word_embeddings_dtype
-    )
+    return _weights(config, lambda tensor: np.broadcast_to(np.float32(0), tensor.shape), stored_as)
 
 
 def stored_weights(folder: Path, config: ModelConfig) -> Weights:
     """As ``load_weights``, but each array is read whenever it is asked for, and kept by nobody here.
 
     So the weights of a large model can be packed one array at a time. Of safetensors the header is read here,
-    for the type of the word embeddings. All else waits for the first array, which nobody asks for where
+    for the types of what is large. All else waits for the first array, which nobody asks for where
     packed weights are mapped: what can be wrong with the file as a whole, its tensors' names and their
     shapes is found then; damaged values are when they are read.
     """
@@ -83,21 +88,26 @@ def stored_weights(folder: Path, config: ModelConfig) -> Weights:
         arrays[tensor.layer][tensor.field] = tensor
     own = arrays.pop(None)
     layers = tuple(cast(LayerWeights, _Stored(layer, read)) for layer in arrays.values())
-    return cast(Weights, _Stored(own, read, layers, _word_embeddings_dtype(folder, config)))
+    return cast(Weights, _Stored(own, read, layers, _stored_as(folder, config)))
 
 
-def _word_embeddings_dtype(folder: Path, config: ModelConfig) -> str:
-    """As ``Weights`` has it: "float32" where a file does not say it at its beginning, as safetensors do."""
+def _stored_as(folder: Path, config: ModelConfig) -> StoredAs:
+    """As ``Weights`` has it: float32 where a file does not say it at its beginning, as safetensors do."""
     path, architecture = _find_readable(folder / config.transformer), config.architecture
     if path.name not in (SAFETENSORS, INDEX):
-        return "float32"
-    table = next(t for t in architecture.tensors(config.encoder) if t.field == "word_embeddings")
-    dtypes = set()
+        return FLOAT32
+    large = {}  # the names of tensors: which field of StoredAs they belong to
+    for tensor in architecture.tensors(config.encoder):
+        if tensor.layer is not None and len(tensor.shape) == 2:
+            large[tensor.name] = "layers"
+        elif tensor.field == "word_embeddings":
+            large[tensor.name] = "word_embeddings"
+    dtypes: dict[str, set[str]] = {}
     for stored in _stored_tensors(path):
         name = architecture.canonical_name(stored.name)
-        if architecture.tied.get(name, name) == table.name:
-            dtypes.add(stored.dtype)
-    return dtypes.pop() if len(dtypes) == 1 else "float32"
+        if field := large.get(architecture.tied.get(name, name)):
+            dtypes.setdefault(field, set()).add(stored.dtype)
+    return StoredAs(**{field: found.pop() for field, found in dtypes.items() if len(found) == 1})
 
 
 class _Stored:
@@ -108,10 +118,10 @@ class _Stored:
         tensors: Mapping[str, Tensor],
         read: Callable[[str], Float32],
         layers: tuple[LayerWeights, ...] = (),
-        word_embeddings_dtype: str = "float32",
+        stored_as: StoredAs = FLOAT32,
     ) -> None:
         self._tensors, self._read = tensors, read
-        self.layers, self.word_embeddings_dtype = layers, word_embeddings_dtype
+        self.layers, self.stored_as = layers, stored_as
 
     def __getattr__(self, name: str) -> Float32:
         if name not in self._tensors:
@@ -123,14 +133,14 @@ class _Stored:
 
 
 def _weights(
-    config: ModelConfig, array: Callable[[Tensor], Float32], word_embeddings_dtype: str = "float32"
+    config: ModelConfig, array: Callable[[Tensor], Float32], stored_as: StoredAs = FLOAT32
 ) -> Weights:
     fields: dict[int | None, dict[str, Float32]] = {}
     for tensor in config.architecture.tensors(config.encoder):
         fields.setdefault(tensor.layer, {})[tensor.field] = _read_only(array(tensor))
     own = fields.pop(None)
     layers = tuple(LayerWeights(**layer) for layer in fields.values())
-    return Weights(**own, layers=layers, word_embeddings_dtype=word_embeddings_dtype)
+    return Weights(**own, layers=layers, stored_as=stored_as)
 
 
 def _read_only(array: Float32) -> Float32:

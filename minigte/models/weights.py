@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,14 +59,23 @@ class ClassificationHeadWeights:
     norm_bias: Float32 = field(default_factory=_absent)  # (D,)
 
 
+class StoredAs(NamedTuple):
+    """What holds each value of the large arrays: "float16" or "bfloat16" where a checkpoint has them so."""
+
+    word_embeddings: str = "float32"
+    layers: str = "float32"  # the linear weights of all layers
+
+
+FLOAT32 = StoredAs()
+
+
 @dataclass(frozen=True)
 class Weights:
     """All arrays of a model, C-contiguous float32 and read-only."""
 
     word_embeddings: Float32  # (V, D)
     layers: tuple[LayerWeights, ...]
-    # What holds each value of word_embeddings: "float16" or "bfloat16" where a checkpoint has them so.
-    word_embeddings_dtype: str = "float32"
+    stored_as: StoredAs = FLOAT32
     position_embeddings: Float32 = field(default_factory=_absent)  # (positions, D)
     token_type_embeddings: Float32 = field(default_factory=_absent)  # (token types, D)
     embeddings_norm_weight: Float32 = field(default_factory=_absent)  # (D,)

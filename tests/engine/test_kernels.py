@@ -277,14 +277,18 @@ def _product(
     out: np.ndarray,
     rotation: Rotation = UNTURNED,
     outliers: tuple[int, ...] = (),
+    stored: str = "float32",
 ) -> None:
     """out = finish(x Wᵀ + b) by the kernel; ``out`` has the padded number of columns."""
     rows, inputs, outputs = len(x), LEVEL.padded(x.shape[1]), LEVEL.padded(len(bias))
     w, b = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
     w[: len(weight), : weight.shape[1]], b[: len(bias)] = weight, bias
     matrix = pack_matrix(
-        1, outputs, inputs, [(w, b)], dtype, LEVEL, outliers_of=lambda weight: np.array(outliers, np.int64)
+        *(1, outputs, inputs, [(w, b)], dtype, LEVEL),
+        outliers_of=lambda weight: np.array(outliers, np.int64),
+        stored=stored,
     )
+    assert len(matrix.halves) == (stored == "float16" and dtype == "float32" and LEVEL.float16)
     narrow = {"float32": np.float32, "bfloat16": np.uint16, "int8": QUANTIZED}[dtype]
     if dtype == "bfloat16" and not LEVEL.bfloat16_dot:
         narrow = np.float32
@@ -293,7 +297,9 @@ def _product(
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales, matrix.outliers[0])
     tile = zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
-    linear(read[:rows], scales[:rows], matrix, 0, 0, outputs // PANEL, finish, rotation, out, 0, tile)
+    widened = zeros(np.float32, inputs * PANEL)
+    last = outputs // PANEL
+    linear(read[:rows], scales[:rows], matrix, 0, 0, last, finish, rotation, out, 0, tile, widened)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -320,6 +326,22 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
         (name,) = (name for name, number in ACTIVATIONS.items() if number == finish)
         y = ops.ACTIVATIONS[name](y)
     np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=ATOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, TILE_ROWS // 3 + 1, 2 * TILE_ROWS + 3])
+def test_weights_kept_in_float16_give_the_same_bits(dtype: str, rows: int) -> None:
+    """Of all sizes, numbers below the normal ones of float16 included."""
+    rng = np.random.default_rng(rows)
+    x = rng.normal(0, 1, (rows, 777)).astype(np.float32)
+    weight = rng.normal(0, 1, (3 * PANEL - 5, 777)) * 10.0 ** rng.integers(-8, 4, (3 * PANEL - 5, 777))
+    weight[0, :4] = 0, -0.0, 65504, -(2.0**-24)
+    weight = weight.astype(np.float16).astype(np.float32)
+    bias = rng.normal(0, 1, len(weight)).astype(np.float32)
+    kept, wanted = (np.zeros((rows, LEVEL.padded(len(weight))), np.float32) for _ in range(2))
+    _product(dtype, x, weight, bias, LINEAR, wanted)
+    _product(dtype, x, weight, bias, LINEAR, kept, stored="float16")
+    np.testing.assert_array_equal(kept, wanted)
 
 
 NONE = np.full(MOST, -1, np.int32)

@@ -12,7 +12,7 @@ LANES, PANEL = LEVEL.lanes, LEVEL.panel
 PANEL_BYTES = 4 * PANEL
 VECTOR_BYTES = 4 * LANES
 
-F32, I8, I16, I32, I64 = ir.FloatType(), *(ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32, F16, I8, I16, I32, I64 = ir.FloatType(), ir.HalfType(), *(ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOATS, INTS = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
 
 

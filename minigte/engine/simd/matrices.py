@@ -25,9 +25,14 @@ STEPS = MATRIX_BYTES // 4  # of 32 bits, which a register takes at once
 SUMS, OF_A, OF_B = (0, 1, 2, 3), (4, 5), (6, 7)  # the registers
 
 
+def _is_narrow(like):
+    """Whether this array is of a type that has matrix registers; int16 is float16, which has none."""
+    return like.dtype not in (types.float32, types.int16)
+
+
 def _in_matrices(like):
     """Whether the type of this array is multiplied in matrix registers."""
-    return LEVEL.matrices and like.dtype != types.float32
+    return LEVEL.matrices and _is_narrow(like)
 
 
 def rows_at_once(like):
@@ -37,7 +42,7 @@ def rows_at_once(like):
 
 @overload(rows_at_once)
 def _(like):
-    rows = LEVEL.rows(narrow=like.dtype != types.float32)
+    rows = LEVEL.rows(narrow=_is_narrow(like))
     return lambda like: rows
 
 

@@ -11,6 +11,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from minigte.engine.simd.llvm import (
+    F16,
     FLOATS,
     I8,
     I16,
@@ -55,7 +56,7 @@ class Kind(NamedTuple):
     @property
     def column_bytes(self) -> int:
         """The bytes of such a vector."""
-        size: int = self.column.count * self.column.element.width // 8
+        size: int = LANES * (4 if self.column == INTS else 2)
         return size
 
 
@@ -109,8 +110,14 @@ def _accumulate_int16(builder, total, a, b):
     return builder.add(total, builder.add(even, odd))
 
 
+def _float16_to_float32(builder, b):
+    return builder.bitcast(builder.fpext(b, FLOATS), INTS)
+
+
 def _kind(dtype):
-    """How panels of this type are multiplied."""
+    """How panels of this type are multiplied; int16 stands for the bits of float16."""
+    if dtype == types.int16:
+        return Kind(FLOATS, ir.VectorType(F16, LANES), (_float16_to_float32,), _accumulate_float32)
     if dtype == types.float32:
         return Kind(FLOATS, INTS, (_as_it_is,), _accumulate_float32)
     if dtype == types.uint16 and LEVEL.bfloat16_dot:
