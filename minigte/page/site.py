@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class Site(NamedTuple):
     weights: bytes
 
 
-def site(source: Source, dtype: str) -> Site:
+def site(source: Source, dtype: Literal["int8", "float32"]) -> Site:
     """A model's part of the page.
 
     Raises UnsupportedError for a model whose tokenizer, pooling or head the page does not have, and
