@@ -1,4 +1,4 @@
-// What the page of `minigte explain` and that of `minigte page` draw alike: matrices of tokens, and arcs.
+// What the page of `minigte explain` and that of `minigte page` draw alike: matrices of tokens, arcs, the residual stream.
 
 const SVG = new Set(["svg", "text", "path", "line", "circle", "polyline", "title"]);
 
@@ -20,6 +20,9 @@ export function fill(table, rows) {
 }
 
 export const named = (token, place) => `${token} (${place})`;
+export const after = (state) => (state ? `layer ${state - 1}` : "embeddings");
+export const fixed = (number, digits) => number.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
+export const percent = (share) => `${fixed(100 * share, 1)}\u00a0%`;
 
 // A line of the reference, and where the course explains it.
 export function codeLine({ where, source }, course) {
@@ -27,14 +30,9 @@ export function codeLine({ where, source }, course) {
     make("figcaption", {}, `minigte/${where} · course, ${course}`));
 }
 
-// Those who write a token's row, in the order in which they do, and whether one has by the end of a state.
-export const writersOf = (layers) =>
-  ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
-export const hasWritten = (k, state, writers) => k === writers.length - 1 || k <= 2 * state;
-
 // Matrices on a canvas
 
-export const signedRoot = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
+const signedRoot = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
 
 const css = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
 const rgb = (property) => css(property).split(/\s+/).map(Number);
@@ -142,6 +140,31 @@ export function drawTerms(list, terms, { choose, chosen } = {}) {
     if (choose) item.firstChild.addEventListener("click", () => choose(i));
     return item;
   }));
+}
+
+// The residual stream of one token: who writes its row, and what of that is in each state, after the embeddings and
+// after every layer. value(k, l) is what writer k has of state l.
+
+// In the order in which they write.
+export const writersOf = (layers) =>
+  ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
+const hasWritten = (k, l, writers) => k === writers.length - 1 || k <= 2 * l;
+
+export const writersBySize = (writers, l, value) =>
+  [...writers.keys()].filter((k) => hasWritten(k, l, writers)).sort((a, b) => Math.abs(value(b, l)) - Math.abs(value(a, l)));
+
+// part: what of the state is the writer's, in words.
+export const describeWriter = (writers, k, l, part) =>
+  hasWritten(k, l, writers) ? `${writers[k]}: ${part} after ${after(l)}` : `${writers[k]} has not written yet after ${after(l)}`;
+
+// whose: the token; said(value): a value as it is written; limits: where the ends of the ramp are written.
+export function drawStream(canvas, { ramp, limits, whose, writers, value, said, chosen, room }) {
+  const states = Array.from({ length: writers.length / 2 }, (_, l) => after(l));
+  const most = Math.max(...states.flatMap((_, l) => writers.map((_, k) => Math.abs(value(k, l))))) || 1;
+  canvas.setAttribute("aria-label", `Who wrote ${whose}: ${writers.length} writers, ${states.length} states`);
+  drawMatrix(canvas, { rows: writers, columns: states, shade: (k, l) => signedRoot(value(k, l) / most), chosen, tall: true, room });
+  drawRamp(ramp, (x) => signedRoot(2 * x - 1));
+  limits.forEach((limit, i) => { limit.textContent = said(i ? most : -most); });
 }
 
 const MOST_ARCS = 200; // beside those of the row chosen: of long texts there would be thousands

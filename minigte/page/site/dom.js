@@ -3,7 +3,6 @@
 export const byId = (id) => document.getElementById(id);
 export const milliseconds = (since) => `${Math.round(performance.now() - since)} ms`;
 export const count = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
-export const fixed = (number, digits) => number.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
 // What was typed or read may hold half a character, which is no text.
 export const clean = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
 

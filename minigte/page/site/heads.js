@@ -1,8 +1,8 @@
 // Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
 
 import { terms } from "./attention.js";
-import { breathe, byId, fixed, isPrinted } from "./dom.js";
-import { codeLine, drawArcs, drawMatrix, drawRamp, drawTerms, ends, fill, listen, make, moved, named, shaded } from "./views.js";
+import { breathe, byId, isPrinted } from "./dom.js";
+import { codeLine, drawArcs, drawMatrix, drawRamp, drawTerms, ends, fill, fixed, listen, make, moved, named, shaded } from "./views.js";
 
 /**
  * off: what is switched off; change(): called after something was.

@@ -2,11 +2,10 @@
 
 import { byId, count } from "./dom.js";
 import { cosine } from "./minigte.js";
-import { make } from "./views.js";
+import { after, make } from "./views.js";
 
 const MOST_TOKENS_SHOWN = 128;
 const [ABOVE, BELOW] = [[33, 102, 172], [178, 24, 43]]; // zero
-export const after = (state) => (state ? `layer ${state - 1}` : "embeddings");
 
 /** A row of numbers as a row of colours: blue above zero, red below. */
 export function strip(row, attributes = {}) {

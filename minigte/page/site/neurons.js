@@ -1,9 +1,9 @@
 // The feed-forward of one layer and one token: all its neurons at a glance, one of them as the sum that made it, and
 // one number that they add to the row.
 
-import { byId, count, fixed } from "./dom.js";
+import { byId, count } from "./dom.js";
 import { strip } from "./layers.js";
-import { codeLine, drawMatrix, drawRamp, drawTerms, listen, named } from "./views.js";
+import { codeLine, drawMatrix, drawRamp, drawTerms, fixed, listen, named } from "./views.js";
 
 const [ACROSS, NARROW] = [64, 32]; // neurons in a row of the picture, and of a narrow one
 const TERMS = 11; // terms that are written out

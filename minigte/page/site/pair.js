@@ -1,8 +1,8 @@
 // Two texts: the pairs of tokens that their cosine is the sum of, and what it becomes with heads or layers off.
 
-import { breathe, byId, count, fixed } from "./dom.js";
+import { breathe, byId, count } from "./dom.js";
 import { cosine } from "./minigte.js";
-import { codeLine, drawArcs, fill, named } from "./views.js";
+import { codeLine, drawArcs, fill, fixed, named } from "./views.js";
 
 const SHARES = {
   mean: (state, tokens) => new Float64Array(state).map((x) => x / tokens),

@@ -1,10 +1,10 @@
 // The whole way of a text, from its characters to its vector: six steps that one walks through.
 
-import { byId, count, fixed } from "./dom.js";
+import { byId, count } from "./dom.js";
 import { coloured, strip } from "./layers.js";
 import { cosine } from "./minigte.js";
 import { pool } from "./pooling.js";
-import { codeLine, make } from "./views.js";
+import { codeLine, fixed, make } from "./views.js";
 
 const FEW = 6; // numbers that are written out
 const SMALL = 24; // rows of a small picture
