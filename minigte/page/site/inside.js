@@ -7,7 +7,7 @@ import { cosine } from "./minigte.js";
 import { neurons } from "./neurons.js";
 import { pair } from "./pair.js";
 import { stream } from "./stream.js";
-import { named } from "./views.js";
+import { named, onColours } from "./views.js";
 import { way } from "./way.js";
 
 /** Read the texts now and whenever they change; done after the first time. */
@@ -77,15 +77,8 @@ export function inside(embedder) {
   for (const id of ["stream-token", "neurons-token"]) {
     byId(id).addEventListener("change", ({ target }) => ask(Number(target.value)));
   }
-  const redraw = () => {
+  onColours(() => {
     for (const view of [onHeads, onStream, onNeurons]) view.redraw();
-  };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  for (const event of ["beforeprint", "afterprint"]) {
-    addEventListener(event, () => {
-      document.documentElement.classList.toggle("paper", event === "beforeprint");
-      redraw();
-    });
-  }
+  });
   return show();
 }
