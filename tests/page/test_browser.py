@@ -468,6 +468,9 @@ def test_heads_and_layers_are_switched(browser: Any, exact: tuple[Path, Embedder
     opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 layer and 1 head off')")
     assert len({before, one, score.text_content()}) == 3
     assert page.locator("#layers").text_content().count("off") == 1
+    page.locator("#neurons-layer").select_option("0")
+    assert page.locator("#neurons-note").text_content() == "Layer 0 is switched off: it adds nothing."
+    page.emulate_media(color_scheme="dark")  # all that is there is drawn again
     page.locator("#all-on").click()
     opened.until("document.getElementById('pair-off').textContent.startsWith('Switch')")
     assert score.text_content() == before

@@ -61,6 +61,7 @@ export function neurons(embedder) {
     select.value = layer;
     byId("neurons-view").hidden = !block;
     byId("neurons-note").textContent = block ? "" : `Layer ${layer} is switched off: it adds nothing.`;
+    redraw = () => {};
     if (!block) return;
     if (!reaches.has(layer)) reaches.set(layer, await embedder.reach(layer));
     const strength = block.after.map((x, n) => Math.abs(x) * reaches.get(layer)[n]);
