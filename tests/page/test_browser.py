@@ -496,11 +496,11 @@ def test_the_way_is_walked_by_click_key_and_scroll(
     assert page.evaluate(current) == "Tokens"
     page.get_by_role("button", name="Pooling").click()
     assert page.evaluate(current) == "Pooling"
-    shown = page.locator(".panel.current .formula").text_content()
+    shown = page.get_by_role("region", name="Step 5 of 6: Pooling").locator(".formula").text_content()
     assert shown.endswith(f" = {trace['pooled'][0]:.4f}".replace("-", "−"))
     page.keyboard.press("ArrowRight")
     assert page.evaluate(current) == "Vector"
-    assert f" = {trace.vector[0]:.4f}".replace("-", "−") in page.locator(".panel.current").text_content()
+    assert f" = {trace.vector[0]:.4f}".replace("-", "−") in page.locator(".panel").last.text_content()
     page.evaluate("document.getElementById('panels').scrollTo({ left: 0, behavior: 'instant' })")
     opened.until(f"{current} === 'Text'")
     for link in page.locator("#panels a").all():
