@@ -43,7 +43,7 @@ WORKER = (
     *("model.js", "worker.js"),
 )
 PAGE = (
-    *("minigte.js", "passages.js", "dom.js", "views.js", "pooling.js", "attention.js", "written.js"),
+    *("minigte.js", "passages.js", "views.js", "dom.js", "pooling.js", "attention.js", "written.js"),
     *("layers.js", "heads.js", "stream.js", "neurons.js", "pair.js", "way.js", "inside.js", "app.js"),
 )
 POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js

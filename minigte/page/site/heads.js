@@ -1,7 +1,7 @@
 // Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
 
 import { terms } from "./attention.js";
-import { breathe, byId, isPrinted } from "./dom.js";
+import { breathe, byId, inBrackets, isPrinted } from "./dom.js";
 import { codeLine, describeGathering, drawAttention, drawAttentionArcs, drawTerms, ends, fill, fixed, listen, make, moved, named, shaded } from "./views.js";
 
 /**
@@ -202,7 +202,7 @@ export function heads(embedder, off, change) {
     byId("score-scaled").textContent =
       `s = q · k / √${shape.headSize} = ${fixed(dot(j), 2)} × ${shape.scale.toFixed(4)} = ${fixed(row[j], 4)}`;
     byId("softmax").textContent =
-      `p = e^(s − largest) / Σ = e^(${fixed(row[j], 2)} − ${most < 0 ? `(${fixed(most, 2)})` : fixed(most, 2)}) / ${total.toFixed(4)} = ${powers[j].toFixed(4)} / ${total.toFixed(4)} = ${of[i * T + j].toFixed(4)}`;
+      `p = e^(s − largest) / Σ = e^(${fixed(row[j], 2)} − ${inBrackets(most, 2)}) / ${total.toFixed(4)} = ${powers[j].toFixed(4)} / ${total.toFixed(4)} = ${of[i * T + j].toFixed(4)}`;
     byId("row").caption.textContent = `All that ${named(seen.tokens[i], i)} gathers: shares of 1`;
     const order = row.map((_, to) => to).sort((a, b) => row[b] - row[a] || a - b);
     fill(byId("row"), order.map((to) => [seen.tokens[to], String(to), row[to].toFixed(4), powers[to].toFixed(4), of[i * T + to].toFixed(4)]));

@@ -30,7 +30,7 @@ export function coloured(numbers, width) {
   return image;
 }
 
-/** Gives show(seen), which is called with every new text; onChoice is called with the token that is chosen. */
+/** Gives {show}, which is called with every new text; onChoice is called with the token that is chosen. */
 export function layers(embedder, onChoice) {
   let chosen = -1; // a token, or -1 for the whole text
   let seen;
@@ -92,5 +92,5 @@ export function layers(embedder, onChoice) {
     const { length } = byId("tokens").children;
     choose(((chosen + 1 + step + length) % length) - 1);
   });
-  return show;
+  return { show };
 }

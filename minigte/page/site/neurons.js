@@ -1,7 +1,7 @@
 // The feed-forward of one layer and one token: all its neurons at a glance, one of them as the sum that made it, and
 // one number that they add to the row.
 
-import { byId, count } from "./dom.js";
+import { byId, count, inBrackets, onPlace } from "./dom.js";
 import { strip } from "./layers.js";
 import { codeLine, drawMatrix, drawRamp, drawTerms, fixed, listen, named } from "./views.js";
 
@@ -106,7 +106,7 @@ export function neurons(embedder) {
     const [h, y] = [before[neuron], after[neuron]];
     byId("neuron-title").textContent = `Neuron ${neuron} of layer ${layer} at ${named(seen.tokens[token], token)}: ${fixed(y, 4)}`;
     drawTerms(byId("neuron-terms"), largestTerms(weights, input, bias, "number"));
-    byId("neuron-sum").textContent = `h = x · w + b = ${fixed(h - bias, 4)} + ${bias < 0 ? `(${fixed(bias, 4)})` : fixed(bias, 4)} = ${fixed(h, 4)}`;
+    byId("neuron-sum").textContent = `h = x · w + b = ${fixed(h - bias, 4)} + ${inBrackets(bias, 4)} = ${fixed(h, 4)}`;
     byId("neuron-act").textContent =
       `${ACTIVATION[embedder.hiddenAct]}(h) = ${fixed(h, 4)} × ${(h ? y / h : 0).toFixed(4)} = ${fixed(y, 4)}`;
     const adds = output.subarray(0, D).map((w) => w * y);
@@ -135,9 +135,8 @@ export function neurons(embedder) {
     describe,
   });
   byId("neurons-layer").addEventListener("change", ({ target }) => open(Number(target.value)));
-  byId("neurons-number").max = D - 1;
-  byId("neurons-number").addEventListener("input", ({ target }) => {
-    picked.number = Math.max(0, Math.min(D - 1, Math.round(Number(target.value)) || 0));
+  onPlace(byId("neurons-number"), D, (place) => {
+    picked.number = place;
     draw();
   });
   const course = "page 4: Feed-forward and GELU";

@@ -1,11 +1,10 @@
 // The residual stream of one token: who wrote its row, after the embeddings and after every layer.
 
-import { byId } from "./dom.js";
+import { byId, inBrackets, onPlace } from "./dom.js";
 import { after, codeLine, describeWriter, drawStream, drawTerms, fill, fixed, listen, named, percent, writersBySize, writersOf } from "./views.js";
 import { sharesOf, written } from "./written.js";
 
 const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
-const inBrackets = (x, digits) => (x < 0 ? `(${fixed(x, digits)})` : fixed(x, digits));
 
 /** Gives {show}, which is called with every new text or token, and its blocks; open(layer) shows a feed-forward. */
 export function stream(embedder, open) {
@@ -106,9 +105,8 @@ export function stream(embedder, open) {
       draw();
     });
   }
-  byId("stream-number").max = embedder.dimension - 1;
-  byId("stream-number").addEventListener("input", ({ target }) => {
-    number = picked = Math.max(0, Math.min(embedder.dimension - 1, Math.round(Number(target.value)) || 0));
+  onPlace(byId("stream-number"), embedder.dimension, (place) => {
+    number = picked = place;
     draw();
   });
   byId("stream-lines").append(codeLine(lines.added, "page 5: Residuals and LayerNorm"), codeLine(lines.norm, "page 5: Residuals and LayerNorm"));
