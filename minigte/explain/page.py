@@ -151,4 +151,9 @@ def _json(data: object) -> str:
 def _hash(template: str, name: Literal["style", "script"]) -> str:
     """What the page's Content-Security-Policy calls its one style or script element by."""
     [content] = re.findall(rf"<{name}>(.*?)</{name}>", template, re.DOTALL)
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return policy_hash(content)
+
+
+def policy_hash(content: str) -> str:
+    """What a Content-Security-Policy calls an element's content by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

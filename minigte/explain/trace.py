@@ -24,6 +24,7 @@ from minigte.vectors.head import Head
 from minigte.vectors.pooling import pooled_shares
 
 TOKENS = 16  # at a time, so that what is computed for each of many writers stays in the processor's cache
+SHOWN = 12  # tokens of those that printing lists
 
 
 Part = Literal["probs", "attended", "answers", "fed"]  # of a layer, whatever the architecture calls it
@@ -164,12 +165,11 @@ class Trace(Stages):
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
         rows = [f"Trace of {text!r} by {self.model}: {len(self.tokens)} tokens, {len(self)} arrays"]
-        width = max(map(len, self.tokens))
-        rows += [f"{i:>6}  {token:<{width}}" for i, token in zip(self.input_ids, self.tokens, strict=True)][
-            :12
-        ]
-        rows += [f"        and {len(self.tokens) - 12} more"] * (len(self.tokens) > 12)
-        return "\n".join(row.rstrip() for row in rows) + "\n" + table(self._stages)
+        first = zip(self.input_ids[:SHOWN], self.tokens[:SHOWN], strict=True)
+        rows += [f"{i:>6}  {token}" for i, token in first]
+        if len(self.tokens) > SHOWN:
+            rows.append(f"        and {len(self.tokens) - SHOWN} more")
+        return "\n".join([*rows, table(self._stages)])
 
 
 def trace(text: Text, weights: Weights, pool: Callable[..., Float32]) -> Trace:

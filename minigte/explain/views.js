@@ -83,6 +83,7 @@ export function drawMatrix(canvas, { rows, columns, shade, chosen, room = 640, t
   if (band) context.strokeRect(left, top + row * cell, cell * columns.length, cell);
   context.strokeRect(left + column * cell, top + row * cell, cell, cell);
   if (font) {
+    // Resizing the canvas has forgotten it.
     context.font = `${font}px system-ui, "DejaVu Sans", sans-serif`;
     context.textAlign = "right";
     context.textBaseline = "middle";
@@ -175,8 +176,7 @@ export function drawArcs(svg, { rows, columns, strength, chosen, label, describe
   svg.replaceChildren(...others.map(arc), ...own.map(arc), ...words);
 }
 
-// The attention of one head, which title names. share(i, j): what token i gathers from token j, of the largest that
-// can be.
+// The attention of one head; title names it. share(i, j), from 0 to 1, is how much token i gathers from token j.
 
 export const describeGathering = (tokens, i, j, probability) =>
   `${named(tokens[i], i)} gathers ${probability.toFixed(4)} from ${named(tokens[j], j)}`;
@@ -200,14 +200,15 @@ export function drawAttentionArcs(svg, { title, tokens, share, chosen, describe 
 // In the order in which they write.
 export const writersOf = (layers) =>
   ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
-const hasWritten = (k, l, writers) => k === writers.length - 1 || k <= 2 * l;
+const hasWritten = (writers, k, l) => k === writers.length - 1 || k <= 2 * l;
 
+// Those that have by then, the largest first.
 export const writersBySize = (writers, l, value) =>
-  [...writers.keys()].filter((k) => hasWritten(k, l, writers)).sort((a, b) => Math.abs(value(b, l)) - Math.abs(value(a, l)));
+  [...writers.keys()].filter((k) => hasWritten(writers, k, l)).sort((a, b) => Math.abs(value(b, l)) - Math.abs(value(a, l)));
 
 // part: what of the state is the writer's, in words.
 export const describeWriter = (writers, k, l, part) =>
-  hasWritten(k, l, writers) ? `${writers[k]}: ${part} after ${after(l)}` : `${writers[k]} has not written yet after ${after(l)}`;
+  hasWritten(writers, k, l) ? `${writers[k]}: ${part} after ${after(l)}` : `${writers[k]} has not written yet after ${after(l)}`;
 
 // whose: the token; said(value): a value as it is written; limits: where the ends of the ramp are written.
 export function drawStream(canvas, { ramp, limits, whose, writers, value, said, chosen, room }) {
