@@ -279,13 +279,17 @@ class EncodeStream(Protocol):
     ) -> Iterator[Matrix] | Iterator[list[Matrix]] | Iterator[list[Features]]: ...
 
 
-class _EncodeMethod(Protocol):
+# That these can be called as what they give is for pyright: where a protocol asks for a method or a callable,
+# it compares what stands in the class, and not what ``__get__`` makes of it.
+
+
+class _EncodeMethod(Encode, Protocol):
     """A method of that signature."""
 
     def __get__(self, instance: object, owner: type | None = None) -> Encode: ...
 
 
-class _EncodeStreamMethod(Protocol):
+class _EncodeStreamMethod(EncodeStream, Protocol):
     """A method of that signature."""
 
     def __get__(self, instance: object, owner: type | None = None) -> EncodeStream: ...

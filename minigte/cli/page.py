@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -29,7 +30,13 @@ from minigte.loading.sources import DEFAULT_MODEL
     help="The numbers the model computes in; float32 has weights four times as large.",
 )
 @options.origin
-def page(model: str, output: str | None, dtype: str, revision: str | None, cache_folder: str | None) -> None:
+def page(
+    model: str,
+    output: str | None,
+    dtype: Literal["int8", "float32"],
+    revision: str | None,
+    cache_folder: str | None,
+) -> None:
     """Make a web page in which MODEL computes, in the browser of whoever opens it.
 
     A folder can be put on any web space, and its minigte.js be imported by other pages. One file that ends in

@@ -15,13 +15,14 @@ import json
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 import minigte.version
 from minigte.explain import SimilarityTrace, Trace
+from minigte.explain.trace import PARTS
 from minigte.vectors.pooling import pool, without_prompt
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -104,7 +105,7 @@ def _neurons(trace: Trace) -> dict[str, Any]:
 
 def _lines(trace: Trace) -> dict[str, dict[str, str]]:
     """Where the reference makes what the page shows, in the first layer, and how."""
-    stages = {part: trace.stage(trace.names_of(part)[0]) for part in ("probs", "attended", "answers", "fed")}
+    stages = {part: trace.stage(trace.names_of(part)[0]) for part in PARTS}
     return {part: {"where": stage.where, "source": stage.source} for part, stage in stages.items()}
 
 
@@ -132,7 +133,7 @@ def _rounded(values: npt.NDArray[np.float64]) -> Any:
     return np.round(values, 4).tolist()
 
 
-def _packed(values: npt.NDArray[Any], units: int, dtype: str) -> str:
+def _packed(values: npt.NDArray[Any], units: int, dtype: Literal["<u2", "<i4"]) -> str:
     """Whole multiples of 1 / units, as integers: first all their lowest bytes; deflated, in base64."""
     integers = np.rint(values.astype(np.float64) * units).astype(dtype).reshape(-1)
     planes = integers.view(np.uint8).reshape(len(integers), -1).T  # deflate makes less of them
@@ -147,7 +148,12 @@ def _json(data: object) -> str:
     return text
 
 
-def _hash(template: str, name: str) -> str:
+def _hash(template: str, name: Literal["style", "script"]) -> str:
     """What the page's Content-Security-Policy calls its one style or script element by."""
     [content] = re.findall(rf"<{name}>(.*?)</{name}>", template, re.DOTALL)
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return policy_hash(content)
+
+
+def policy_hash(content: str) -> str:
+    """What a Content-Security-Policy calls an element's content by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

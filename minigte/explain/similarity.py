@@ -23,9 +23,9 @@ class SimilarityTrace:
 
     a: Trace
     b: Trace
-    score: float  # what the model's similarity gives for the two vectors
-    pairs: Float64  # (Ta, Tb), adds up to the score
-    by_layer: Float64  # (L + 1,), the score if the model ended after the embeddings, the first layer, ...
+    score: float
+    pairs: Float64
+    by_layer: Float64
 
     def top_pairs(self, k: int = 10) -> list[tuple[str, str, float]]:
         """The ``k`` pairs that give most: (token of a, token of b, its part of the score), largest first."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from minigte.arrays import Float32, Float64
+from minigte.calls.arguments import one_of
 from minigte.explain.stages import Stage, Stages, table
 from minigte.explain.statements import made_by
 from minigte.explain.written import written_shares
@@ -22,6 +24,11 @@ from minigte.vectors.head import Head
 from minigte.vectors.pooling import pooled_shares
 
 TOKENS = 16  # at a time, so that what is computed for each of many writers stays in the processor's cache
+SHOWN = 12  # tokens of those that printing lists
+
+
+Part = Literal["probs", "attended", "answers", "fed"]  # of a layer, whatever the architecture calls it
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -121,12 +128,13 @@ class Trace(Stages):
             parts = module.shares(parts)
         return parts[:, : len(self.vector)]
 
-    def names_of(self, part: str) -> list[str]:
+    def names_of(self, part: Part) -> list[str]:
         """The names of one part of every layer.
 
         "probs"; "attended" and "fed", what attention and feed-forward add; and "answers", what the neurons of
-        the feed-forward answer, from which "fed" is made.
+        the feed-forward answer, from which "fed" is made. Raises InputError for any other.
         """
+        one_of("part", part, PARTS)
         layers = [self._names.layer.format(i) for i in range(self.config.spec.num_hidden_layers)]
         if part != "answers":
             return [layer + getattr(self._names, part) for layer in layers]
@@ -157,12 +165,11 @@ class Trace(Stages):
     def __repr__(self) -> str:
         text = self.text if len(self.text) <= 60 else self.text[:59] + "…"
         rows = [f"Trace of {text!r} by {self.model}: {len(self.tokens)} tokens, {len(self)} arrays"]
-        width = max(map(len, self.tokens))
-        rows += [f"{i:>6}  {token:<{width}}" for i, token in zip(self.input_ids, self.tokens, strict=True)][
-            :12
-        ]
-        rows += [f"        and {len(self.tokens) - 12} more"] * (len(self.tokens) > 12)
-        return "\n".join(row.rstrip() for row in rows) + "\n" + table(self._stages)
+        first = zip(self.input_ids[:SHOWN], self.tokens[:SHOWN], strict=True)
+        rows += [f"{i:>6}  {token}" for i, token in first]
+        if len(self.tokens) > SHOWN:
+            rows.append(f"        and {len(self.tokens) - SHOWN} more")
+        return "\n".join([*rows, table(self._stages)])
 
 
 def trace(text: Text, weights: Weights, pool: Callable[..., Float32]) -> Trace:

@@ -1,4 +1,4 @@
-// What the page of `minigte explain` and that of `minigte page` draw alike: matrices of tokens, and arcs.
+// What the page of `minigte explain` and that of `minigte page` draw alike: matrices, arcs, attention, the residual stream.
 
 const SVG = new Set(["svg", "text", "path", "line", "circle", "polyline", "title"]);
 
@@ -20,6 +20,9 @@ export function fill(table, rows) {
 }
 
 export const named = (token, place) => `${token} (${place})`;
+export const after = (state) => (state ? `layer ${state - 1}` : "embeddings");
+export const fixed = (number, digits) => number.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
+export const percent = (share) => `${fixed(100 * share, 1)}\u00a0%`;
 
 // A line of the reference, and where the course explains it.
 export function codeLine({ where, source }, course) {
@@ -27,14 +30,9 @@ export function codeLine({ where, source }, course) {
     make("figcaption", {}, `minigte/${where} · course, ${course}`));
 }
 
-// Those who write a token's row, in the order in which they do, and whether one has by the end of a state.
-export const writersOf = (layers) =>
-  ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
-export const hasWritten = (k, state, writers) => k === writers.length - 1 || k <= 2 * state;
-
 // Matrices on a canvas
 
-export const signedRoot = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
+const signedRoot = (x) => Math.sign(x) * Math.sqrt(Math.abs(x));
 
 const css = (property) => getComputedStyle(document.documentElement).getPropertyValue(property).trim();
 const rgb = (property) => css(property).split(/\s+/).map(Number);
@@ -85,6 +83,7 @@ export function drawMatrix(canvas, { rows, columns, shade, chosen, room = 640, t
   if (band) context.strokeRect(left, top + row * cell, cell * columns.length, cell);
   context.strokeRect(left + column * cell, top + row * cell, cell, cell);
   if (font) {
+    // Resizing the canvas has forgotten it.
     context.font = `${font}px system-ui, "DejaVu Sans", sans-serif`;
     context.textAlign = "right";
     context.textBaseline = "middle";
@@ -175,4 +174,59 @@ export function drawArcs(svg, { rows, columns, strength, chosen, label, describe
       "text-anchor": "end", "data-token": i }, token)),
     ...columns.map((token, j) => make("text", { x: right + 8, y: y(j) + 4 }, token))];
   svg.replaceChildren(...others.map(arc), ...own.map(arc), ...words);
+}
+
+// The attention of one head; title names it. share(i, j), from 0 to 1, is how much token i gathers from token j.
+
+export const describeGathering = (tokens, i, j, probability) =>
+  `${named(tokens[i], i)} gathers ${probability.toFixed(4)} from ${named(tokens[j], j)}`;
+
+export function drawAttention(canvas, { ramp, title, tokens, share, chosen, room }) {
+  canvas.setAttribute("aria-label", `${title}: attention of ${tokens.length} tokens`);
+  drawMatrix(canvas, { rows: tokens, columns: tokens, shade: (i, j) => Math.sqrt(share(i, j)), chosen, room });
+  drawRamp(ramp, Math.sqrt);
+}
+
+// chosen: a token, whose arcs are drawn down to weaker ones than the others'.
+export function drawAttentionArcs(svg, { title, tokens, share, chosen, describe }) {
+  drawArcs(svg, { rows: tokens, columns: tokens, chosen, describe,
+    label: `${title}: arcs from each token to those it gathers from; the table holds the numbers`,
+    strength: (i, j) => (share(i, j) < (i === chosen ? 0.005 : 0.05) ? null : share(i, j)) });
+}
+
+// The residual stream of one token: who writes its row, and what of that is in each state, after the embeddings and
+// after every layer. value(k, l) is what writer k has of state l.
+
+// In the order in which they write.
+export const writersOf = (layers) =>
+  ["embeddings", ...Array.from({ length: layers }, (_, l) => [`attention ${l}`, `feed-forward ${l}`]).flat(), "biases of norms"];
+const hasWritten = (writers, k, l) => k === writers.length - 1 || k <= 2 * l;
+
+// Those that have by then, the largest first.
+export const writersBySize = (writers, l, value) =>
+  [...writers.keys()].filter((k) => hasWritten(writers, k, l)).sort((a, b) => Math.abs(value(b, l)) - Math.abs(value(a, l)));
+
+// part: what of the state is the writer's, in words.
+export const describeWriter = (writers, k, l, part) =>
+  hasWritten(writers, k, l) ? `${writers[k]}: ${part} after ${after(l)}` : `${writers[k]} has not written yet after ${after(l)}`;
+
+// whose: the token; said(value): a value as it is written; limits: where the ends of the ramp are written.
+export function drawStream(canvas, { ramp, limits, whose, writers, value, said, chosen, room }) {
+  const states = Array.from({ length: writers.length / 2 }, (_, l) => after(l));
+  const most = Math.max(...states.flatMap((_, l) => writers.map((_, k) => Math.abs(value(k, l))))) || 1;
+  canvas.setAttribute("aria-label", `Who wrote ${whose}: ${writers.length} writers, ${states.length} states`);
+  drawMatrix(canvas, { rows: writers, columns: states, shade: (k, l) => signedRoot(value(k, l) / most), chosen, tall: true, room });
+  drawRamp(ramp, (x) => signedRoot(2 * x - 1));
+  limits.forEach((limit, i) => { limit.textContent = said(i ? most : -most); });
+}
+
+// Call redraw where the page's colours change: with the reader's scheme, and while it is printed, on paper's.
+export function onColours(redraw) {
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  for (const event of ["beforeprint", "afterprint"]) {
+    addEventListener(event, () => {
+      document.documentElement.classList.toggle("paper", event === "beforeprint");
+      redraw();
+    });
+  }
 }

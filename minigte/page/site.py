@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ import minigte.version
 from minigte.backend import web_model
 from minigte.errors import UnsupportedError
 from minigte.explain import Stage
-from minigte.explain.page import VIEWS
+from minigte.explain.page import VIEWS, policy_hash
 from minigte.explain.trace import keep_in
 from minigte.loading.config import ModelConfig, read_config
 from minigte.loading.sources import Source
@@ -43,7 +43,7 @@ WORKER = (
     *("model.js", "worker.js"),
 )
 PAGE = (
-    *("minigte.js", "passages.js", "dom.js", "views.js", "pooling.js", "attention.js", "written.js"),
+    *("minigte.js", "passages.js", "views.js", "dom.js", "pooling.js", "attention.js", "written.js"),
     *("layers.js", "heads.js", "stream.js", "neurons.js", "pair.js", "way.js", "inside.js", "app.js"),
 )
 POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js
@@ -57,7 +57,7 @@ class Site(NamedTuple):
     weights: bytes
 
 
-def site(source: Source, dtype: str) -> Site:
+def site(source: Source, dtype: Literal["int8", "float32"]) -> Site:
     """A model's part of the page.
 
     Raises UnsupportedError for a model whose tokenizer, pooling or head the page does not have, and
@@ -141,14 +141,13 @@ def _lines(source: Source, config: ModelConfig) -> dict[str, dict[str, str]]:
     first = names.layer.format(0)
     attention = first + names.probs.removesuffix("probs")
     layer = [name for name in stages if name.startswith(first)]
-    at = layer.index(first + names.attended)
+    attended = layer.index(first + names.attended)
     # What follows in every layer whose norms stand after the sums.
-    shown = dict(zip(("attended", "added", "norm", "before", "after", "fed"), layer[at:], strict=False))
+    shown = dict(zip(("added", "norm", "before", "after", "fed"), layer[attended + 1 :], strict=False))
     shown |= {
         "embeddings": names.embeddings.rpartition(".")[0] + ".sum",
         "scores": attention + "scores",
         "probabilities": attention + "probs",
-        "context": attention + "context",
         "layer": first + names.output,
     }
     lines = {name: {"where": stages[at].where, "source": stages[at].source} for name, at in shown.items()}
@@ -186,7 +185,10 @@ def write_folder(of: Site, folder: Path) -> None:
 def one_file(of: Site) -> Iterator[bytes]:
     """The page as one HTML file, part by part."""
     style, script = _read("style.css"), _joined(PAGE)
-    policy = f"script-src {_hash(script)} 'wasm-unsafe-eval'; style-src {_hash(style)}; worker-src blob:"
+    policy = (
+        f"script-src {policy_hash(script)} 'wasm-unsafe-eval'; style-src {policy_hash(style)}; "
+        "worker-src blob:"
+    )
     data = "\0"
     scripts = data + f'<script type="module">{script}</script>'
     page = _filled(of, policy, f"<style>{style}</style>", scripts)
@@ -229,8 +231,3 @@ def _read(name: str) -> str:
 def _json(data: object) -> str:
     """JSON that a script element may hold: nothing in it can end the element."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _hash(content: str) -> str:
-    """What a Content-Security-Policy calls an element's content by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

@@ -21,7 +21,7 @@ class Call:
 
     service: Service
     body: Any  # of the endpoint's type; None where it has none
-    path_params: Mapping[str, Any]
+    path_params: Mapping[str, str]
     model: str = ""  # the served name, never the request's
     texts: int = 0
     tokens: int = 0
@@ -55,6 +55,12 @@ class Endpoint:
     statuses: tuple[int, ...] = ()  # of the errors that it may answer, beyond those of every route
     media_type: str = "application/json"
     is_open: bool = False  # to those without a key
+
+    @property
+    def parameter(self) -> tuple[str, str]:
+        """What stands before the parameter that the path ends in, and the parameter's name; it may be ""."""
+        before, _, parameter = self.path.partition("{")
+        return before, parameter.removesuffix(":path}")
 
     @property
     def waits(self) -> bool:

@@ -97,9 +97,10 @@ def _operation(endpoint: Endpoint, schema_of: dict[int, Any], has_keys: bool) ->
     if endpoint.body is not None:
         body = content("application/json", endpoint.body)
         operation["requestBody"] = {"required": True, "content": body}
-    if "{model:path}" in endpoint.path:
+    _, name = endpoint.parameter
+    if name:
         schema = {"type": "string"}
-        operation["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": schema}]
+        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": schema}]
     if has_keys and not endpoint.is_open:
         operation["security"] = [{"key": []}]
     return operation

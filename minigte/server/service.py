@@ -58,10 +58,10 @@ class Service:
         self.is_ready = False
         self._keys = [key.encode() for key in api_keys]
         self._routes: dict[str, dict[str, Endpoint]] = {}  # path -> method -> what answers
+        self._open_ended: dict[str, dict[str, Endpoint]] = {}  # what is before a path's parameter -> the same
         for endpoint in endpoints:
-            self._routes.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-        # Those that end in a parameter, by what is before it.
-        self._open_ended = {path.partition("{")[0]: of for path, of in self._routes.items() if "{" in path}
+            before, name = endpoint.parameter
+            (self._open_ended if name else self._routes).setdefault(before, {})[endpoint.method] = endpoint
         self._prefixes = {endpoint.api.prefix: endpoint.api for endpoint in endpoints}
         self._process = secrets.token_hex(4)  # what the ids begin with that this process gives
         self._numbers = itertools.count()
@@ -164,12 +164,12 @@ class Service:
 
     def _find(self, exchange: _Exchange) -> tuple[Endpoint, dict[str, str]]:
         """What answers this path and method, and the path's parameters; or a Problem where nothing does."""
-        path, path_params = exchange.path, {}
+        path, rest = exchange.path, ""
         methods = self._routes.get(path)
         if methods is None:
-            for start, of in self._open_ended.items():
-                if path.startswith(start) and path != start:
-                    methods, path_params = of, {"model": path.removeprefix(start)}
+            for before, of in self._open_ended.items():
+                if path.startswith(before) and path != before:
+                    methods, rest = of, path.removeprefix(before)
         if methods is None:
             raise Problem(404, f"no route {path!r}: see /docs", code="no_such_route")
         # HEAD is answered wherever GET is; the server leaves the body out.
@@ -181,7 +181,8 @@ class Service:
                 code="no_such_route",
                 allow=", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])})),
             )
-        return endpoint, path_params
+        _, name = endpoint.parameter
+        return endpoint, {name: rest} if name else {}
 
     def _api_of(self, path: str) -> Api:
         """In whose words to say what is wrong: the route's, or those of the longest prefix."""

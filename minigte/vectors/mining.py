@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,8 @@ from minigte.vectors.similarity import as_rows, cos_sim
 class Encodes(Protocol):
     """What turns texts into vectors, as an ``Embedder`` does."""
 
-    def encode(
-        self,
-        sentences: Iterable[str],
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 256,
-        show_progress_bar: bool | None = None,
-        *,
-        truncate_dim: int | None = None,
-    ) -> Any:
+    @property
+    def encode(self) -> Callable[..., npt.ArrayLike]:
         """One vector for each text."""
 
 
@@ -54,8 +46,8 @@ def paraphrase_mining(
         list(sentences),
         prompt_name,
         prompt,
-        batch_size,
-        show_progress_bar,
+        batch_size=batch_size,
+        show_progress_bar=show_progress_bar,
         truncate_dim=truncate_dim,
     )
     return paraphrase_mining_embeddings(

@@ -17,6 +17,7 @@ from places import ROOT
 from minigte import Embedder, InputError, InputTooLongError, TruncationWarning
 from minigte.explain import Stages, Trace
 from minigte.explain.page import page
+from minigte.explain.trace import PARTS
 from minigte.loading.weights import load_weights
 from minigte.vectors.pooling import POOLING_MODES
 
@@ -187,6 +188,16 @@ def test_an_unknown_name(trace: Trace, name: str) -> None:
     if name.isidentifier():
         with pytest.raises(AttributeError, match="no stage"):
             getattr(trace, name)
+
+
+def test_the_parts_of_every_layer(trace: Trace) -> None:
+    names = {"probs": "attention.self.probs", "attended": "attention.output.dense", "fed": "output.dense"}
+    names["answers"] = "intermediate.intermediate_act_fn"
+    assert set(names) == set(PARTS)
+    for part in PARTS:
+        assert trace.names_of(part) == [f"encoder.layer.{i}.{names[part]}" for i in (0, 1)]
+    with pytest.raises(InputError, match=r"'output'.*attended"):
+        trace.names_of("output")  # type: ignore[arg-type]
 
 
 def test_what_a_notebook_shows(trace: Trace) -> None:

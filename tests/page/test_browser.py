@@ -468,6 +468,9 @@ def test_heads_and_layers_are_switched(browser: Any, exact: tuple[Path, Embedder
     opened.until("document.getElementById('pair-off').textContent.startsWith('with 1 layer and 1 head off')")
     assert len({before, one, score.text_content()}) == 3
     assert page.locator("#layers").text_content().count("off") == 1
+    page.locator("#neurons-layer").select_option("0")
+    assert page.locator("#neurons-note").text_content() == "Layer 0 is switched off: it adds nothing."
+    page.emulate_media(color_scheme="dark")  # all that is there is drawn again
     page.locator("#all-on").click()
     opened.until("document.getElementById('pair-off').textContent.startsWith('Switch')")
     assert score.text_content() == before
@@ -493,11 +496,11 @@ def test_the_way_is_walked_by_click_key_and_scroll(
     assert page.evaluate(current) == "Tokens"
     page.get_by_role("button", name="Pooling").click()
     assert page.evaluate(current) == "Pooling"
-    shown = page.locator(".panel.current .formula").text_content()
+    shown = page.get_by_role("region", name="Step 5 of 6: Pooling").locator(".formula").text_content()
     assert shown.endswith(f" = {trace['pooled'][0]:.4f}".replace("-", "−"))
     page.keyboard.press("ArrowRight")
     assert page.evaluate(current) == "Vector"
-    assert f" = {trace.vector[0]:.4f}".replace("-", "−") in page.locator(".panel.current").text_content()
+    assert f" = {trace.vector[0]:.4f}".replace("-", "−") in page.locator(".panel").last.text_content()
     page.evaluate("document.getElementById('panels').scrollTo({ left: 0, behavior: 'instant' })")
     opened.until(f"{current} === 'Text'")
     for link in page.locator("#panels a").all():

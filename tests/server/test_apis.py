@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 
 import httpx
 import numpy as np
@@ -71,6 +72,35 @@ def test_openai_models(tiny_server):
     assert [card["id"] for card in listed["data"]] == ["tiny", "text-embedding-3-small"]
     assert tiny_server.get("/v1/models/tiny").json()["object"] == "model"
     assert tiny_server.get("/v1/models/other/one").status_code == 404
+    assert tiny_server.get("/v1/models/{model:path}").status_code == 404  # as the route is written
+
+
+def test_a_parameter_is_called_as_its_route_says(tiny_embedder):
+    from minigte.server.apis.openai import API
+    from minigte.server.app import create_app
+    from minigte.server.endpoint import Endpoint
+    from minigte.server.openapi import document
+    from minigte.server.service import Service
+
+    async def show(call) -> bytes:
+        return json.dumps(call.path_params).encode()
+
+    routes = [Endpoint(API, "GET", "/things/{thing:path}", show, "Show a thing", dict[str, str])]
+    app = create_app({"tiny": tiny_embedder})
+    service = Service(routes, app.models, app.metrics, app.limits)
+
+    async def ask():
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return (await client.get("/things/one/two")).json()
+
+    try:
+        assert asyncio.run(ask()) == {"thing": "one/two"}
+    finally:
+        app.close()
+    documented = json.loads(document(routes, app.models, app.limits, has_keys=False))
+    [parameter] = documented["paths"]["/things/{thing}"]["get"]["parameters"]
+    assert parameter["name"] == "thing"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,28 @@ def similarity(embedder: Embedder) -> None:
     assert_type(minigte.pairwise_dot_score(matrix, matrix), Vector)
     assert_type(minigte.quantize_embeddings(matrix, "int8"), npt.NDArray[np.int8])
     assert_type(minigte.quantize_embeddings(matrix, "ubinary"), npt.NDArray[np.uint8])
+
+
+class Asked(Protocol):
+    """What a program asks of any model."""
+
+    def encode(self, sentences: list[str], /) -> npt.NDArray[np.float32]: ...
+    def encode_stream(self, sentences: Iterator[str], /) -> Iterator[npt.NDArray[np.float32]]: ...
+
+
+class Own:
+    """A model of the program's own."""
+
+    def encode(self, sentences: list[str], **options: object) -> npt.NDArray[np.float32]:
+        return np.zeros((len(sentences), 3), np.float32)
+
+
+def models(embedder: Embedder) -> Asked:
+    """An embedder where another model could stand, and the other way round."""
+    assert_type(minigte.paraphrase_mining(embedder, texts), list[list[float | int]])
+    minigte.paraphrase_mining(Own(), texts)
+    minigte.paraphrase_mining(texts, texts)  # type: ignore
+    return embedder
 
 
 def settings(embedder: Embedder) -> None:

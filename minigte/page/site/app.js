@@ -1,6 +1,6 @@
 // What a reader does with the model: look at a vector being made, compare texts, search notes.
 
-import { byId, clean, count, fail, latest, milliseconds } from "./dom.js";
+import { breathe, byId, clean, count, fail, latest, milliseconds } from "./dom.js";
 import { inside } from "./inside.js";
 import { Embedder, cosine } from "./minigte.js";
 import { passages } from "./passages.js";
@@ -17,7 +17,7 @@ async function bytesOf(id, onProgress = () => {}) {
     const at = (begin / 4) * 3;
     for (let i = 0; i < letters.length; i++) whole[at + i] = letters.charCodeAt(i);
     onProgress({ loaded: at, total: whole.length });
-    await new Promise((resolve) => setTimeout(resolve));
+    await breathe();
   }
   byId(id).remove();
   return whole;

@@ -1,8 +1,8 @@
 // Attention: all heads at a glance, one of them large, and one cell of it as the sum that made it.
 
 import { terms } from "./attention.js";
-import { breathe, byId, fixed, isPrinted } from "./dom.js";
-import { codeLine, drawArcs, drawMatrix, drawRamp, drawTerms, ends, fill, listen, make, moved, named, shaded } from "./views.js";
+import { breathe, byId, inBrackets, isPrinted } from "./dom.js";
+import { codeLine, describeGathering, drawAttention, drawAttentionArcs, drawTerms, ends, fill, fixed, listen, make, moved, named, shaded } from "./views.js";
 
 /**
  * off: what is switched off; change(): called after something was.
@@ -26,16 +26,17 @@ export function heads(embedder, off, change) {
 
   const probabilities = (at, number) => seen.attention[at]?.probabilities?.[number];
 
-  function largest(of, places) {
+  // What colours and arcs go up to: 1, or the largest that is shown where the others are apart.
+  function most(of, places) {
+    if (!byId("apart").checked) return 1;
     let found = 0;
     for (const i of places) for (const j of places) found = Math.max(found, of[i * seen.tokens.length + j]);
     return found || 1;
   }
 
-  // Colours go by the square root, from 0 to 1, or to the largest that is shown where the others are apart.
-  function shade(of, places) {
-    const most = byId("apart").checked ? largest(of, places) : 1;
-    return (a, b) => Math.sqrt(of[places[a] * seen.tokens.length + places[b]] / most);
+  function shares(of, places) {
+    const whole = most(of, places);
+    return (a, b) => of[places[a] * seen.tokens.length + places[b]] / whole;
   }
 
   function show(next) {
@@ -94,7 +95,9 @@ export function heads(embedder, off, change) {
         const canvas = byId("grid").children[l + 1].children[h + 1].firstChild;
         const of = probabilities(l, h);
         canvas.width = canvas.height = places.length;
-        if (of) canvas.getContext("2d").putImageData(shaded(places.length, places.length, shade(of, places), colours), 0, 0);
+        if (!of) continue;
+        const share = shares(of, places);
+        canvas.getContext("2d").putImageData(shaded(places.length, places.length, (a, b) => Math.sqrt(share(a, b)), colours), 0, 0);
       }
     }
   }
@@ -141,13 +144,13 @@ export function heads(embedder, off, change) {
 
   // --- One head
 
-  const describe = (i, j) =>
-    `${named(seen.tokens[i], i)} gathers ${probabilities(layer, head)[i * seen.tokens.length + j].toFixed(4)} from ${named(seen.tokens[j], j)}`;
+  const describe = (i, j) => describeGathering(seen.tokens, i, j, probabilities(layer, head)[i * seen.tokens.length + j]);
 
   function drawHead(places) {
     const of = probabilities(layer, head);
     const [headOff, layerOff] = [off.heads.has(`${layer} ${head}`), off.layers.has(layer)];
-    byId("head-title").textContent = `Layer ${layer}, head ${head}`;
+    const title = `Layer ${layer}, head ${head}`;
+    byId("head-title").textContent = title;
     byId("switch-head").textContent = `Switch this head ${headOff ? "on" : "off"}`;
     byId("switch-layer").textContent = `Switch layer ${layer} ${layerOff ? "on" : "off"}`;
     byId("all-on").hidden = !off.heads.size && !off.layers.size;
@@ -159,24 +162,19 @@ export function heads(embedder, off, change) {
         : "";
     if (!of) return;
     const tokens = places.map((i) => seen.tokens[i]);
-    const at = (a, b) => of[places[a] * seen.tokens.length + places[b]];
+    const share = shares(of, places);
     const arcs = document.querySelector("[name=head-view]:checked").value === "arcs";
     byId("matrix-view").hidden = arcs;
     byId("arcs-view").hidden = !arcs;
     if (arcs) {
-      const most = byId("apart").checked ? largest(of, places) : 1;
-      drawArcs(byId("arcs"), { rows: tokens, columns: tokens, chosen: places.indexOf(cell[0]),
-        strength: (a, b) => (at(a, b) / most < (places[a] === cell[0] ? 0.005 : 0.05) ? null : at(a, b) / most),
-        describe: (a, b) => describe(places[a], places[b]),
-        label: `Layer ${layer}, head ${head}: arcs from each token to those it gathers from; the table holds the numbers` });
+      drawAttentionArcs(byId("arcs"), { title, tokens, share, chosen: places.indexOf(cell[0]),
+        describe: (a, b) => describe(places[a], places[b]) });
     } else {
-      byId("matrix").setAttribute("aria-label", `Layer ${layer}, head ${head}: attention of ${tokens.length} tokens`);
-      drawMatrix(byId("matrix"), { rows: tokens, columns: tokens, shade: shade(of, places),
+      drawAttention(byId("matrix"), { ramp: byId("matrix-ramp"), title, tokens, share,
         room: Math.max(200, byId("matrix").parentElement.clientWidth - 120),
         chosen: cell.map((place) => places.indexOf(place)) });
       byId("matrix-readout").textContent = describe(...cell);
-      drawRamp(byId("matrix-ramp"), Math.sqrt);
-      byId("matrix-most").textContent = byId("apart").checked ? largest(of, places).toFixed(2) : "1";
+      byId("matrix-most").textContent = byId("apart").checked ? most(of, places).toFixed(2) : "1";
     }
     const T = seen.tokens.length;
     const own = places.reduce((sum, i) => sum + places.reduce((part, j) => part + of[i * T + j], 0), 0) / places.length;
@@ -204,7 +202,7 @@ export function heads(embedder, off, change) {
     byId("score-scaled").textContent =
       `s = q · k / √${shape.headSize} = ${fixed(dot(j), 2)} × ${shape.scale.toFixed(4)} = ${fixed(row[j], 4)}`;
     byId("softmax").textContent =
-      `p = e^(s − largest) / Σ = e^(${fixed(row[j], 2)} − ${most < 0 ? `(${fixed(most, 2)})` : fixed(most, 2)}) / ${total.toFixed(4)} = ${powers[j].toFixed(4)} / ${total.toFixed(4)} = ${of[i * T + j].toFixed(4)}`;
+      `p = e^(s − largest) / Σ = e^(${fixed(row[j], 2)} − ${inBrackets(most, 2)}) / ${total.toFixed(4)} = ${powers[j].toFixed(4)} / ${total.toFixed(4)} = ${of[i * T + j].toFixed(4)}`;
     byId("row").caption.textContent = `All that ${named(seen.tokens[i], i)} gathers: shares of 1`;
     const order = row.map((_, to) => to).sort((a, b) => row[b] - row[a] || a - b);
     fill(byId("row"), order.map((to) => [seen.tokens[to], String(to), row[to].toFixed(4), powers[to].toFixed(4), of[i * T + to].toFixed(4)]));

@@ -7,7 +7,7 @@ import { cosine } from "./minigte.js";
 import { neurons } from "./neurons.js";
 import { pair } from "./pair.js";
 import { stream } from "./stream.js";
-import { named } from "./views.js";
+import { named, onColours } from "./views.js";
 import { way } from "./way.js";
 
 /** Read the texts now and whenever they change; done after the first time. */
@@ -16,12 +16,12 @@ export function inside(embedder) {
   const read = {}; // what was last read of either text, and of what
   let token; // whose row is followed through the blocks
   let followed; // the text that it is of
-  const onHeads = heads(embedder, off, () => show());
-  const onLayers = layers(embedder, ask);
-  const onNeurons = neurons(embedder);
-  const onStream = stream(embedder, onNeurons.open);
-  const onPair = pair(embedder);
-  const onWay = way(embedder);
+  const headsView = heads(embedder, off, () => show());
+  const layersView = layers(embedder, ask);
+  const neuronsView = neurons(embedder);
+  const streamView = stream(embedder, neuronsView.open);
+  const pairView = pair(embedder);
+  const wayView = way(embedder);
 
   async function seen(id) {
     const text = clean(byId(id).value);
@@ -41,14 +41,14 @@ export function inside(embedder) {
       byId(id).value = token;
     }
     followed = of;
-    onStream.show(of, token, blocks);
+    streamView.show(of, token, blocks);
     await breathe();
-    await onNeurons.show(of, token, blocks);
+    await neuronsView.show(of, token, blocks);
   });
 
   function ask(i) {
     token = i;
-    onHeads.ask(i);
+    headsView.ask(i);
     follow();
   }
 
@@ -57,11 +57,11 @@ export function inside(embedder) {
     const first = await seen("text");
     if (first !== before) {
       // Each in a task of its own, so that the page answers in between.
-      onWay.show(read.text.text, first);
+      wayView.show(read.text.text, first);
       await breathe();
-      onLayers(first);
+      layersView.show(first);
       await breathe();
-      await onHeads.show(first);
+      await headsView.show(first);
       await follow();
     }
     const second = await seen("other");
@@ -69,7 +69,7 @@ export function inside(embedder) {
     const whole = isOff
       ? await embedder.embed([read.text.text, read.other.text])
       : [first, second].map(({ vectors }) => vectors.at(-1));
-    await onPair.show(first, second, off, cosine(...whole));
+    await pairView.show(first, second, off, cosine(...whole));
   });
 
   byId("text").addEventListener("input", show);
@@ -77,15 +77,8 @@ export function inside(embedder) {
   for (const id of ["stream-token", "neurons-token"]) {
     byId(id).addEventListener("change", ({ target }) => ask(Number(target.value)));
   }
-  const redraw = () => {
-    for (const view of [onHeads, onStream, onNeurons]) view.redraw();
-  };
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  for (const event of ["beforeprint", "afterprint"]) {
-    addEventListener(event, () => {
-      document.documentElement.classList.toggle("paper", event === "beforeprint");
-      redraw();
-    });
-  }
+  onColours(() => {
+    for (const view of [headsView, streamView, neuronsView]) view.redraw();
+  });
   return show();
 }

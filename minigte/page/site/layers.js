@@ -2,11 +2,10 @@
 
 import { byId, count } from "./dom.js";
 import { cosine } from "./minigte.js";
-import { make } from "./views.js";
+import { after, make } from "./views.js";
 
 const MOST_TOKENS_SHOWN = 128;
 const [ABOVE, BELOW] = [[33, 102, 172], [178, 24, 43]]; // zero
-export const after = (state) => (state ? `layer ${state - 1}` : "embeddings");
 
 /** A row of numbers as a row of colours: blue above zero, red below. */
 export function strip(row, attributes = {}) {
@@ -31,7 +30,7 @@ export function coloured(numbers, width) {
   return image;
 }
 
-/** Gives show(seen), which is called with every new text; onChoice is called with the token that is chosen. */
+/** Gives {show}, which is called with every new text; onChoice is called with the token that is chosen. */
 export function layers(embedder, onChoice) {
   let chosen = -1; // a token, or -1 for the whole text
   let seen;
@@ -93,5 +92,5 @@ export function layers(embedder, onChoice) {
     const { length } = byId("tokens").children;
     choose(((chosen + 1 + step + length) % length) - 1);
   });
-  return show;
+  return { show };
 }

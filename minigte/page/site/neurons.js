@@ -1,9 +1,9 @@
 // The feed-forward of one layer and one token: all its neurons at a glance, one of them as the sum that made it, and
 // one number that they add to the row.
 
-import { byId, count, fixed } from "./dom.js";
+import { byId, count, inBrackets, onPlace } from "./dom.js";
 import { strip } from "./layers.js";
-import { codeLine, drawMatrix, drawRamp, drawTerms, listen, named } from "./views.js";
+import { codeLine, drawMatrix, drawRamp, drawTerms, fixed, listen, named } from "./views.js";
 
 const [ACROSS, NARROW] = [64, 32]; // neurons in a row of the picture, and of a narrow one
 const TERMS = 11; // terms that are written out
@@ -61,6 +61,7 @@ export function neurons(embedder) {
     select.value = layer;
     byId("neurons-view").hidden = !block;
     byId("neurons-note").textContent = block ? "" : `Layer ${layer} is switched off: it adds nothing.`;
+    redraw = () => {};
     if (!block) return;
     if (!reaches.has(layer)) reaches.set(layer, await embedder.reach(layer));
     const strength = block.after.map((x, n) => Math.abs(x) * reaches.get(layer)[n]);
@@ -105,7 +106,7 @@ export function neurons(embedder) {
     const [h, y] = [before[neuron], after[neuron]];
     byId("neuron-title").textContent = `Neuron ${neuron} of layer ${layer} at ${named(seen.tokens[token], token)}: ${fixed(y, 4)}`;
     drawTerms(byId("neuron-terms"), largestTerms(weights, input, bias, "number"));
-    byId("neuron-sum").textContent = `h = x · w + b = ${fixed(h - bias, 4)} + ${bias < 0 ? `(${fixed(bias, 4)})` : fixed(bias, 4)} = ${fixed(h, 4)}`;
+    byId("neuron-sum").textContent = `h = x · w + b = ${fixed(h - bias, 4)} + ${inBrackets(bias, 4)} = ${fixed(h, 4)}`;
     byId("neuron-act").textContent =
       `${ACTIVATION[embedder.hiddenAct]}(h) = ${fixed(h, 4)} × ${(h ? y / h : 0).toFixed(4)} = ${fixed(y, 4)}`;
     const adds = output.subarray(0, D).map((w) => w * y);
@@ -134,9 +135,8 @@ export function neurons(embedder) {
     describe,
   });
   byId("neurons-layer").addEventListener("change", ({ target }) => open(Number(target.value)));
-  byId("neurons-number").max = D - 1;
-  byId("neurons-number").addEventListener("input", ({ target }) => {
-    picked.number = Math.max(0, Math.min(D - 1, Math.round(Number(target.value)) || 0));
+  onPlace(byId("neurons-number"), D, (place) => {
+    picked.number = place;
     draw();
   });
   const course = "page 4: Feed-forward and GELU";

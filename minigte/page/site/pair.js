@@ -1,8 +1,8 @@
 // Two texts: the pairs of tokens that their cosine is the sum of, and what it becomes with heads or layers off.
 
-import { breathe, byId, count, fixed } from "./dom.js";
+import { breathe, byId, count } from "./dom.js";
 import { cosine } from "./minigte.js";
-import { codeLine, drawArcs, fill, named } from "./views.js";
+import { codeLine, drawArcs, fill, fixed, named } from "./views.js";
 
 const SHARES = {
   mean: (state, tokens) => new Float64Array(state).map((x) => x / tokens),
@@ -20,7 +20,7 @@ const SHARES = {
 };
 
 /** What each token gives to a text's vector of length 1: (T, D), rows that add up to it. */
-export function shares(state, width, pooling) {
+function shares(state, width, pooling) {
   const parts = SHARES[pooling](state, state.length / width, width);
   let squares = 0;
   for (let column = 0; column < width; column++) {
@@ -33,7 +33,7 @@ export function shares(state, width, pooling) {
 }
 
 /** What each pair of tokens gives to the cosine: (Ta, Tb), adds up to it. */
-export async function pairs(a, b, width) {
+async function pairs(a, b, width) {
   const [rows, columns] = [a.length / width, b.length / width];
   const found = new Float64Array(rows * columns);
   for (let i = 0; i < rows; i++) {

@@ -1,13 +1,10 @@
 // The residual stream of one token: who wrote its row, after the embeddings and after every layer.
 
-import { byId, fixed } from "./dom.js";
-import { after } from "./layers.js";
-import { codeLine, drawMatrix, drawRamp, drawTerms, fill, hasWritten, listen, named, signedRoot, writersOf } from "./views.js";
+import { byId, inBrackets, onPlace } from "./dom.js";
+import { after, codeLine, describeWriter, drawStream, drawTerms, fill, fixed, listen, named, percent, writersBySize, writersOf } from "./views.js";
 import { sharesOf, written } from "./written.js";
 
 const length = (row) => Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
-const percent = (share) => `${fixed(100 * share, 1)}\u00a0%`;
-const inBrackets = (x, digits) => (x < 0 ? `(${fixed(x, digits)})` : fixed(x, digits));
 
 /** Gives {show}, which is called with every new text or token, and its blocks; open(layer) shows a feed-forward. */
 export function stream(embedder, open) {
@@ -24,6 +21,7 @@ export function stream(embedder, open) {
 
   let ofNumber = false; // whether one number is followed, or the whole row
   const value = (k, l) => (ofNumber ? states[l][k][number] : shares[l][k]);
+  const whose = () => named(seen.tokens[token], token);
   const said = (x) => (ofNumber ? fixed(x, 3) : percent(x));
   const row = (l) => Array.from(states[l][0], (_, d) => states[l].reduce((sum, part) => sum + part[d], 0));
 
@@ -41,29 +39,21 @@ export function stream(embedder, open) {
   }
 
   function describe(k, l) {
-    if (!hasWritten(k, l, writers)) return `${writers[k]} has not written yet after ${after(l)}`;
-    const what = ofNumber ? `number ${number} of ${named(seen.tokens[token], token)}` : named(seen.tokens[token], token);
-    return `${writers[k]}: ${said(value(k, l))} of ${what} after ${after(l)}`;
+    const what = ofNumber ? `number ${number} of ${whose()}` : whose();
+    return describeWriter(writers, k, l, `${said(value(k, l))} of ${what}`);
   }
 
   function draw() {
-    const most = Math.max(...states.flatMap((_, l) => writers.map((_, k) => Math.abs(value(k, l))))) || 1;
-    const shade = (k, l) => signedRoot(value(k, l) / most);
-    const canvas = byId("stream");
-    canvas.setAttribute("aria-label", `Who wrote ${named(seen.tokens[token], token)}: ${writers.length} writers, ${states.length} states`);
-    drawMatrix(canvas, { rows: writers, columns: states.map((_, l) => after(l)), shade, chosen: cell, tall: true,
-      room: canvas.parentElement.clientWidth - 130 });
-    drawRamp(byId("stream-ramp"), (x) => signedRoot(2 * x - 1));
-    [byId("stream-least").textContent, byId("stream-most").textContent] = [said(-most), said(most)];
+    drawStream(canvas, { ramp: byId("stream-ramp"), limits: [byId("stream-least"), byId("stream-most")], whose: whose(), writers, value,
+      said, chosen: cell, room: canvas.parentElement.clientWidth - 130 });
     byId("stream-readout").textContent = describe(...cell);
     drawSum(cell[1]);
     drawNorm(cell[0]);
   }
 
   function drawSum(l) {
-    byId("stream-title-sum").textContent = `${named(seen.tokens[token], token)} after ${after(l)}: ${ofNumber ? `number ${number}` : "the row"} as a sum`;
-    const there = writers.map((_, k) => k).filter((k) => hasWritten(k, l, writers));
-    const order = there.sort((a, b) => Math.abs(value(b, l)) - Math.abs(value(a, l)));
+    byId("stream-title-sum").textContent = `${whose()} after ${after(l)}: ${ofNumber ? `number ${number}` : "the row"} as a sum`;
+    const order = writersBySize(writers, l, value);
     drawTerms(byId("stream-terms"), order.map((k) => ({ how: writers[k], value: value(k, l), shown: said(value(k, l)) })),
       { choose: (i) => choose(order[i], l), chosen: order.indexOf(cell[0]) });
     const whole = row(l);
@@ -115,9 +105,8 @@ export function stream(embedder, open) {
       draw();
     });
   }
-  byId("stream-number").max = embedder.dimension - 1;
-  byId("stream-number").addEventListener("input", ({ target }) => {
-    number = picked = Math.max(0, Math.min(embedder.dimension - 1, Math.round(Number(target.value)) || 0));
+  onPlace(byId("stream-number"), embedder.dimension, (place) => {
+    number = picked = place;
     draw();
   });
   byId("stream-lines").append(codeLine(lines.added, "page 5: Residuals and LayerNorm"), codeLine(lines.norm, "page 5: Residuals and LayerNorm"));

@@ -1,12 +1,13 @@
 // The whole way of a text, from its characters to its vector: six steps that one walks through.
 
-import { byId, count, fixed } from "./dom.js";
+import { byId, count } from "./dom.js";
 import { coloured, strip } from "./layers.js";
 import { cosine } from "./minigte.js";
 import { pool } from "./pooling.js";
-import { codeLine, make } from "./views.js";
+import { codeLine, fixed, make } from "./views.js";
 
 const FEW = 6; // numbers that are written out
+const MOST = 12; // of a column that is pooled
 const SMALL = 24; // rows of a small picture
 
 const picture = (numbers, width, attributes = {}) => {
@@ -29,11 +30,13 @@ const few = (numbers) => `${[...numbers.slice(0, FEW)].map((x) => fixed(x, 3)).j
 const formula = (...parts) => make("p", { class: "formula" }, ...parts);
 const words = (...parts) => make("p", {}, ...parts);
 
+const begun = (column, sign) =>
+  column.slice(0, MOST).map((x) => fixed(x, 3)).join(sign) + (column.length > MOST ? `${sign}… ` : "");
 const POOLED = {
-  mean: (rows) => `(${rows.map((x) => fixed(x, 3)).join(" + ")}) / ${rows.length}`,
-  cls: (rows) => fixed(rows[0], 3),
-  lasttoken: (rows) => fixed(rows.at(-1), 3),
-  max: (rows) => `max(${rows.map((x) => fixed(x, 3)).join(", ")})`,
+  mean: (column) => `(${begun(column, " + ")}) / ${column.length}`,
+  cls: (column) => fixed(column[0], 3),
+  lasttoken: (column) => fixed(column.at(-1), 3),
+  max: (column) => `max(${begun(column, ", ")})`,
 };
 const POOLED_AS = {
   mean: "Every token has a row. The text's is their mean, number by number.",
@@ -54,7 +57,6 @@ function steps(embedder, text, seen) {
   const pooled = pool(last, 0, T, D, pooling);
   const length = Math.sqrt(pooled.reduce((sum, x) => sum + x * x, 0));
   const column = Array.from({ length: T }, (_, i) => last[i * D]);
-  const long = column.length > 12 && pooling !== "cls" && pooling !== "lasttoken";
   const characters = [...text].length;
   return [
     {
@@ -105,7 +107,7 @@ function steps(embedder, text, seen) {
       small: picture(pooled, D, { class: "flat" }),
       more: [
         words(POOLED_AS[pooling], " The first number:"),
-        formula(`${long ? `${POOLED[pooling](column.slice(0, 12)).replace(/\)(?: \/ \d+)?$/, "")} + … ${pooling === "mean" ? `) / ${T}` : ")"}` : POOLED[pooling](column)} = ${fixed(pooled[0], 4)}`),
+        formula(`${POOLED[pooling](column)} = ${fixed(pooled[0], 4)}`),
         codeLine(lines.pooling, "page 6: Pooling and similarity"),
       ],
       view: ["layers", "The text after every layer"],
@@ -138,7 +140,6 @@ export function way(embedder) {
       if (i === step) button.setAttribute("aria-current", "step");
       else button.removeAttribute("aria-current");
     });
-    [...panels.children].forEach((panel, i) => panel.classList.toggle("current", i === step));
   }
 
   function go(step) {

@@ -21,11 +21,11 @@ const methods = {
     const weights = source.weights ?? (await kept(plan.weights, source.url));
     model = await Model.build(plan, kernels, weights);
     tokenizer = new WordPiece(plan.tokenizer);
-    const { name, dtype, hiddenSize, intermediateSize, hiddenAct, prompts, pooling, lines, headSize, minigte } = plan;
+    const { name, dtype, hiddenSize, intermediateSize, hiddenAct, prompts, pooling, lines, headSize } = plan;
     const { maxLength } = plan.tokenizer;
     shape = { heads: plan.inside.heads, headWidth: plan.inside.headWidth, headSize, scale: plan.attentionScale };
     const sizes = { dimension: hiddenSize, intermediateSize, maxLength };
-    return { name, dtype, ...sizes, hiddenAct, prompts, pooling, lines, shape, minigte };
+    return { name, dtype, ...sizes, hiddenAct, prompts, pooling, lines, shape };
   },
 
   embed(texts) {
