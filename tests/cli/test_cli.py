@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from forking import Forks
 
 from minigte import Embedder
 from minigte.backend import jit_missing
@@ -34,20 +35,33 @@ def vectors(folder):
     return Embedder(folder).encode(TEXTS)
 
 
-@pytest.fixture
-def run(folder, tmp_path):
-    """Run ``minigte`` with the tiny model in an empty folder; the process is returned when it has ended."""
+@pytest.fixture(scope="module")
+def forks():
+    forks = Forks()
+    yield forks
+    forks.close()
 
-    def run(*args, stdin="", **options):
+
+@pytest.fixture
+def run(forks, folder, tmp_path):
+    """Run ``minigte`` with the tiny model in an empty folder; the process is returned when it has ended.
+
+    What ``env`` adds may be read when Python starts, or when minigte is imported: then it is started.
+    """
+
+    def run(*args, stdin="", env=None):
+        stdin = stdin if isinstance(stdin, bytes) else stdin.encode()
+        environment = {**os.environ, "MINIGTE_MODEL": str(folder), **(env or {})}
+        if env is None:
+            return forks.run(*args, stdin=stdin, cwd=tmp_path, environment=environment)
         return subprocess.run(
             [sys.executable, "-m", "minigte", *args],
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+            input=stdin,
             capture_output=True,
             cwd=tmp_path,
-            env={**os.environ, "MINIGTE_MODEL": str(folder), **options.pop("env", {})},
+            env=environment,
             timeout=120,
             check=False,
-            **options,
         )
 
     return run

@@ -222,7 +222,7 @@ def test_the_whole_engine_from_a_zip_file(tmp_path: Path) -> None:
         sys.path.insert(0, {str(archive)!r})
         from minigte.engine import jit, kernels
         assert jit.__file__.startswith({str(archive)!r})
-        kernels.JustInTime().prepare("int8")
+        kernels.JustInTime().prepare("float32")  # which compiles soonest
         print(jit.kernel_directory())
     """
     first = run(script, HOME=str(tmp_path))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import atheris
@@ -94,7 +96,7 @@ def fuzz(target: str, seconds: int) -> None:
 
 
 def main() -> None:
-    """Run one target, or each in a process of its own."""
+    """Run one target, or each in a process of its own, as many at once as there are cores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", nargs="?", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=120, help="for all that is run (%(default)s)")
@@ -102,19 +104,24 @@ def main() -> None:
     if options.target is not None:
         fuzz(options.target, options.seconds)
         return
+    cores = os.cpu_count() or 1
+    seconds = max(1, options.seconds * cores // len(TARGETS))
+
+    def apart(target: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, __file__, target, "--seconds", str(seconds)]
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+
     failed = []
-    for target in TARGETS:
-        seconds = str(max(1, options.seconds // len(TARGETS)))
-        command = [sys.executable, __file__, target, "--seconds", seconds]
-        process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        runs = [line for line in process.stderr.splitlines() if "number_of_executed_units" in line]
-        print(
-            f"{target:22} {runs[0].split()[-1] if runs else 0:>8} inputs, exit {process.returncode}",
-            flush=True,
-        )
-        if process.returncode or not runs:
-            print(process.stderr[-3000:], file=sys.stderr)
-            failed.append(target)
+    with ThreadPoolExecutor(cores) as pool:
+        for target, process in zip(TARGETS, pool.map(apart, TARGETS), strict=True):
+            runs = [line for line in process.stderr.splitlines() if "number_of_executed_units" in line]
+            print(
+                f"{target:22} {runs[0].split()[-1] if runs else 0:>8} inputs, exit {process.returncode}",
+                flush=True,
+            )
+            if process.returncode or not runs:
+                print(process.stderr[-3000:], file=sys.stderr)
+                failed.append(target)
     if failed:
         sys.exit(f"failed: {', '.join(failed)} (inputs in {HERE / 'found'})")
 

@@ -16,22 +16,29 @@ from minigte.engine import library, sources, web
 from minigte.errors import MissingDependencyError
 
 
-@pytest.fixture(scope="session")
-def web_kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def is_built(folder: Path) -> bool:
+    """Whether the WebAssembly kernels of these very sources are there."""
     try:
-        library.read(sources.folder(), library.file_name("web", "wasm32"))
-    except MissingDependencyError as error:
-        if jit_missing() is not None:
-            pytest.skip(f"{error}, and {jit_missing()}")
-        if shutil.which("wasm-ld") is None:
-            pytest.skip(f"{error}, and no wasm-ld is here: apt-get install lld")
-    else:
+        library.read(folder, library.file_name("web", "wasm32"))
+    except MissingDependencyError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def web_kernels(pytestconfig: pytest.Config) -> Iterator[None]:
+    if is_built(sources.folder()):
         yield
         return
-    from minigte.engine import build
+    folder = pytestconfig.cache.mkdir("web-kernels")  # for `make test` and for `make test-page`
+    if not is_built(folder):
+        if jit_missing() is not None:
+            pytest.skip(f"no kernels for the web were built, and {jit_missing()}")
+        if shutil.which("wasm-ld") is None:
+            pytest.skip("no kernels for the web were built, and no wasm-ld is here: apt-get install lld")
+        from minigte.engine import build
 
-    folder = tmp_path_factory.mktemp("web")
-    build.build(folder, build.PLATFORMS["web-wasm32"], ["simd128"], ["float32", "int8"])
+        build.build(folder, build.PLATFORMS["web-wasm32"], ["simd128"], ["float32", "int8"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web, "folder", lambda: folder)
         yield

@@ -10,6 +10,7 @@ does not show, or shows with another command, is a failure.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "restricted.md"
 BEGIN, END = "<!-- places: written by tests/restricted -->\n", "<!-- end of places -->\n"
 HEAD = "| place | command | seen |\n|---|---|---|\n"
-WHEEL = ROOT / ".venv-restricted" / "places" / "wheel"
-BUILT = ROOT / ".venv-restricted" / "places" / "built"  # kept while the package's sources stay the same
+WHEEL = ROOT / ".venv-dev" / "dist"  # where the Makefile has it, for test-wheel too
+BUILT = ROOT / ".venv-restricted" / "places" / "built"  # kept while the wheel stays the same
 NOT_HERE = 77  # what the launchers answer where the kernel refuses them
 LONGEST = 300  # characters of an output that a row shows
 
@@ -77,41 +78,34 @@ def root() -> None:
         pytest.skip(f"needs root and namespaces: {done.stderr.strip() or 'this user is not root'}")
 
 
-def is_current() -> bool:
-    """Whether the environment with the wheel is there, and was made of the package as it stands."""
-    ours = ROOT / "minigte"
-    for installed in BUILT.glob("lib/python*/site-packages/minigte"):
-        pairs = ((path, installed / path.relative_to(ours)) for path in ours.rglob("*.py"))
-        return all(theirs.is_file() and theirs.read_bytes() == path.read_bytes() for path, theirs in pairs)
-    return False
-
-
 @pytest.fixture(scope="session")
 def wheel() -> Path:
     """minigte's wheel for this processor, as ``pip install .`` builds it, installed in BUILT."""
-    if not is_current():
-        shutil.rmtree(BUILT, ignore_errors=True)
-        shutil.rmtree(WHEEL, ignore_errors=True)
-        pip = ["-m", "pip", "--disable-pip-version-check"]
-        environment = [sys.executable, "-m", "venv", str(BUILT)]
-        wheel = [sys.executable, *pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(WHEEL), str(ROOT)]
-        for command in (wheel, environment):
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if "No matching distribution found" in done.stderr:
-                pytest.skip("no package registry to get what builds the kernels from")
-            assert done.returncode == 0, done.stderr
+    BUILT.parent.mkdir(parents=True, exist_ok=True)
+    with (BUILT.parent / "lock").open("w") as lock:  # of two processes that test, one builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make = ["make", "--silent", ".venv-dev/dist/built"]
+        done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
+        if "No matching distribution found" in done.stderr:
+            pytest.skip("no package registry to get what builds the kernels from")
+        assert done.returncode == 0, done.stderr
         [path] = WHEEL.glob("*.whl")
-        install = [str(BUILT / "bin" / "python"), *pip, "install", "--quiet", f"{path}[onnx]"]
-        subprocess.run(install, check=True)
-    [path] = WHEEL.glob("*.whl")
+        installed = BUILT / "installed"
+        if not installed.exists() or installed.stat().st_mtime < path.stat().st_mtime:
+            shutil.rmtree(BUILT, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(BUILT)], check=True)
+            pip = [str(BUILT / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+            subprocess.run([*pip, "install", "--quiet", f"{path}[onnx]"], check=True)
+            installed.touch()
     return path
 
 
 @pytest.fixture
 def place(root: None, wheel: Path, gte_small: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
     """place(name, command) runs the command with bash, gives what it did, and keeps it as a row."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # pytest's own are closed to the strangers of stranger.sh
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        if folder.stat().st_mode & 0o005 != 0o005:  # pytest's own are closed to the strangers of stranger.sh
+            folder.chmod(0o755)
 
     def place(name: str, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {

@@ -158,7 +158,7 @@ def test_lambda(place):
     done = place(
         "AWS Lambda's shape: at most 250 MB unzipped with weights and kernels, half a core, read-only",
         "python -m pip install --quiet --target $TMP/function --no-deps "
-        ".venv-restricted/places/wheel/*.whl numpy tokenizers safetensors && "
+        ".venv-dev/dist/*.whl numpy tokenizers safetensors && "
         "cp -rL $MODEL $TMP/function/gte-small && "
         "minigte pack $TMP/function/gte-small --dtype int8 --output $TMP/function/gte-small/int8.packed && "
         "du -sm --apparent-size $TMP/function && PYTHONPATH=$TMP/function "

@@ -7,7 +7,7 @@ import pytest
 from places import ROOT
 
 DOCUMENTS = 3633
-PAGES = 200
+PAGES = 60
 
 
 @pytest.fixture
@@ -60,8 +60,7 @@ def test_too_little_memory(place, tmp_path, dtype, memory):
         f"minigte embed --model $MODEL --dtype {dtype} --output $TMP/vectors.npy hello",
     )
     assert done.returncode == 1
-    error = f"gte-small in {dtype} needs about "
-    assert error in done.stderr
+    assert f" in {dtype} needs about " in done.stderr
     assert f"but its control group allows this process {memory[:-1]} MB: allow it more" in done.stderr
     assert (tmp_path / "vectors.npy").read_bytes() == b"what stood here before"
     assert list(tmp_path.glob(".vectors*")) == []

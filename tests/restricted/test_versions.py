@@ -78,7 +78,7 @@ def test_no_kernels(place):
     assert done.stdout.startswith("0.8669 (numpy float32"), done.stderr
 
 
-@pytest.mark.parametrize("version", ["3.14", "3.15"])
+@pytest.mark.parametrize("version", [pytest.param("3.14", marks=pytest.mark.nightly), "3.15"])
 def test_debians_newest(place, wheel, uv, gte_small, version):
     """A root file system of Debian's newest Python and C library, and of nothing else: not even a shell."""
     root = ENVIRONMENTS / f"debian-python{version}"
