@@ -15,7 +15,7 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 
 from minigte.models import ARCHITECTURES, bert
 from minigte.models.architecture import Architecture
-from minigte.models.weights import LayerWeights, Weights
+from minigte.models.weights import FLOAT32, LayerWeights, Weights
 
 Float32 = npt.NDArray[np.float32]
 
@@ -88,7 +88,7 @@ def weights(config: Any = CONFIG, seed: int = 0) -> Weights:
         fields.setdefault(tensor.layer, {})[tensor.field] = tensor.take(arrays[tensor.name])
     own = fields.pop(None)
     layers = tuple(LayerWeights(**layer) for layer in fields.values())
-    return Weights(**own, layers=layers)
+    return Weights(**own, layers=layers, stored_as=FLOAT32)
 
 
 def write_model(
