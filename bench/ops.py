@@ -1,10 +1,13 @@
-"""How close each kernel comes to the processor's peak, on one core; every kernel is verified first.
+"""How close each kernel comes to the processor's peak; every kernel is verified first.
 
     python bench/ops.py [--json FILE]
 
 A product's GFLOP/s stand beside those of the bare micro-kernel on data in the first cache, measured in turns
 with it: that is the most this core can do at this moment. A row-wise kernel's GB/s (read and written) stand
 beside those of a copy of the same arrays. Medians of ROUNDS rounds.
+
+Each is measured on one core while the others are idle. Since cores share caches, memory and power, it is then
+measured on all of them at once, each with arrays of its own: that figure too is of one core.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -339,8 +344,8 @@ def speed(case: Case, times: int) -> float:
     return case.work * times / (time.perf_counter() - start) / 1e9
 
 
-def measure(found: list[Case]) -> dict[str, list[float]]:
-    """Verify all, then the speed of each in ROUNDS rounds, in turns: name -> one figure a round."""
+def repetitions(found: list[Case]) -> dict[str, int]:
+    """Verify all; how often each is called in a measurement."""
     for case in found:
         if not case.error <= case.allowed:
             raise SystemExit(f"{case.name}: differs from the reference by {case.error:.2g}")
@@ -348,10 +353,28 @@ def measure(found: list[Case]) -> dict[str, list[float]]:
     for case in found:
         speed(case, 1)  # compiles it
         times[case.name] = max(1, int(speed(case, 10) * 1e9 * SECONDS / case.work))
+    return times
+
+
+def measure(found: list[Case]) -> dict[str, list[float]]:
+    """The speed of each on one core in ROUNDS rounds, in turns: name -> one figure a round."""
+    times = repetitions(found)
     raw: dict[str, list[float]] = {case.name: [] for case in found}
     for _ in range(ROUNDS):
         for case in found:
             raw[case.name].append(speed(case, times[case.name]))
+    return raw
+
+
+def measure_together(copies: list[list[Case]]) -> dict[str, list[float]]:
+    """The same of one core while each of the others runs its own copy of the case."""
+    times, *_ = map(repetitions, copies)
+    raw: dict[str, list[float]] = {name: [] for name in times}
+    with ThreadPoolExecutor(len(copies)) as cores:
+        for _ in range(ROUNDS):
+            for several in zip(*copies, strict=True):
+                name = several[0].name
+                raw[name].append(statistics.mean(cores.map(speed, several, [times[name]] * len(several))))
     return raw
 
 
@@ -366,21 +389,29 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw figures there")
     arguments = parser.parse_args()
 
-    found = cases()
-    raw = measure(found)
+    copies = [cases() for _ in range(os.cpu_count() or 1)]
+    found = copies[0]
+    raw, together = measure(found), measure_together(copies)
 
     print(f"{processor()}: {', '.join(map(LEVEL.instructions, DTYPES))}; numba {numba.__version__}")
-    print(f"{'':52}{'median':>9}{'best':>9}         {'of peak':>8}  {'error':>8}")
+    print(f"{'':52}{'median':>9}{'best':>9}{'all cores':>11}         {'of peak':>8}  {'error':>8}")
     for case in found:
         figures = raw[case.name]
         share = ""
         if case.roof is not None:
             ratios = (a / b for a, b in zip(figures, raw[case.roof.name], strict=True))
             share = f"{statistics.median(ratios):8.0%}"
-        middle = statistics.median(figures)
-        print(f"{case.name:52}{middle:9.1f}{max(figures):9.1f} {case.unit:8}{share:>8}  {case.error:8.1e}")
+        middle, beside = statistics.median(figures), statistics.median(together[case.name])
+        speeds = f"{middle:9.1f}{max(figures):9.1f}{beside:11.1f}"
+        print(f"{case.name:52}{speeds} {case.unit:8}{share:>8}  {case.error:8.1e}")
     if arguments.json:
-        rows = [{"name": c.name, "unit": c.unit, "error": c.error, "rounds": raw[c.name]} for c in found]
+        rows = [
+            {
+                **{"name": case.name, "unit": case.unit, "error": case.error},
+                **{"rounds": raw[case.name], "together": together[case.name]},
+            }
+            for case in found
+        ]
         arguments.json.write_text(json.dumps({"processor": processor(), "cases": rows}, indent=1) + "\n")
 
 

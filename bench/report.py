@@ -202,13 +202,14 @@ def summary(run: Run) -> str:
     return f"{title} {where}:\n\n{table(header, rows)}{losses}"
 
 
-def kernels_table(ops: Ops) -> str:
-    """Every kernel alone on one core, beside the peak of its kind."""
+def kernels_table(ops: Ops, together: Ops) -> str:
+    """Every kernel on one core, beside the peak of its kind, and while all cores run it."""
     rows = []
     for name, share in shares(ops).items():
         unit = "GB/s" if name in BANDWIDTH else "GFLOP/s"
-        rows.append([name, f"{ops[name]:,.0f} {unit}", f"{share:.0%}"])
-    return table(["kernel", "median", "of peak"], rows)
+        beside = f"{together[name]:,.0f} {unit}" if name in together else "–"
+        rows.append([name, f"{ops[name]:,.0f} {unit}", f"{share:.0%}", beside])
+    return table(["kernel", "one core", "of peak", "each of all cores at once"], rows)
 
 
 def shares(ops: Ops) -> dict[str, float]:
@@ -222,17 +223,19 @@ def _precision(name: str) -> str:
     return next(precision for precision in PRECISIONS if precision in name)
 
 
-def kept_ops() -> tuple[str, str, Ops] | None:
-    """The newest figures of ops.py that are kept: their day, the processor, and medians by kernel."""
+def kept_ops() -> tuple[str, str, Ops, Ops] | None:
+    """The newest figures of ops.py: their day, the processor, and medians by kernel, alone and together."""
     paths = sorted((HERE / "results" / "ops").glob("*.json"), reverse=True)
     if not paths:
         return None
     raw = json.loads(paths[0].read_text())
-    return paths[0].stem, raw["processor"], {case["name"]: median(case["rounds"]) for case in raw["cases"]}
+    alone = {case["name"]: median(case["rounds"]) for case in raw["cases"]}
+    together = {case["name"]: median(case["together"]) for case in raw["cases"] if "together" in case}
+    return paths[0].stem, raw["processor"], alone, together
 
 
 def roof_table(run: Run, ops: Ops) -> str:
-    """Where a document token's time goes, by the speed of each kernel alone, and how near the roof it is.
+    """Where a document token's time goes, by the speed of each kernel, and how near the roof it is.
 
     A linear layer takes 2 FLOP a weight and token, attention over T tokens 4 T D a layer.
     """
@@ -279,18 +282,18 @@ def profile(run: Run) -> str:
     kept = kept_ops()
     if kept is None or kept[0] != run["started"][:10]:
         return ""
-    day, _, ops = kept
+    day, _, ops, together = kept
     return f"""## Where the time goes
 
-A core's time for one token of the documents, from the speed of each kernel alone ({day}).
+A core's time for one token of the documents, from the speed of each kernel while all cores run it ({day}).
 The rest is layer norms, rounding and quantising rows, tokenizing, pooling and waiting. The roof is the
 machine's own peak for every product, and nothing else to do.
 
-{roof_table(run, ops)}
+{roof_table(run, together or ops)}
 
-The kernels, on one core; each was first compared with the reference (`python bench/ops.py`):
+The kernels; each was first compared with the reference (`python bench/ops.py`):
 
-{kernels_table(ops)}
+{kernels_table(ops, together)}
 """
 
 
