@@ -22,6 +22,7 @@ def pack(b: Float32) -> Matrix:
 @numba.njit(nogil=True)
 def multiply(a, matrix, c):
     """C = A B: (M, K), packed B -> (M, N)."""
-    scales, scratch = np.empty(0, np.float32), np.empty(TILE_ROWS * PANEL, np.float32)
+    products = np.empty(TILE_ROWS * PANEL, np.float32)  # of a tile
+    scales = widened = np.empty(0, np.float32)
     unturned = Rotation(np.empty((0, 2, 0), np.float32), np.empty(0, np.int64), 0)
-    linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, unturned, c, 0, scratch)
+    linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, unturned, c, 0, products, widened)
