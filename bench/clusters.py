@@ -73,12 +73,18 @@ def ray_job(model: str) -> Iterator[Job]:
     ray.data.DataContext.get_current().enable_progress_bars = False
 
     def job(source: Path, target: Path) -> None:
-        found = ray.data.read_parquet(str(source)).map_batches(
-            EmbedTexts,
-            fn_constructor_kwargs={"model": model},
-            batch_format="pyarrow",
-            num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=WORKERS),
+        # Ray reads small files into one block, and a block keeps one actor busy
+        files = len(list(source.glob("*.parquet")))
+        found = (
+            ray.data.read_parquet(str(source))
+            .repartition(files)
+            .map_batches(
+                EmbedTexts,
+                fn_constructor_kwargs={"model": model},
+                batch_format="pyarrow",
+                num_cpus=1,
+                compute=ray.data.ActorPoolStrategy(size=WORKERS),
+            )
         )
         found.write_parquet(str(target))
 

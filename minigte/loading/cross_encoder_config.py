@@ -33,9 +33,6 @@ ActivationFn = Callable[[Float32], Float32]
 ACTIVATION_FNS = ("Identity", "Sigmoid", "Tanh", "ReLU")  # of torch.nn
 FUNCTIONS: dict[str, ActivationFn] = {name: functools.partial(activated, name) for name in ACTIVATION_FNS}
 
-WITH_HEAD = ", ".join(
-    name for name, architecture in ARCHITECTURES.items() if architecture.classification_head is not None
-)
 CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
 
 # What the Transformer module of a cross-encoder was saved with.
@@ -86,8 +83,9 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
     config_json = read_transformers_config(folder)
     architecture = find_architecture(path, config_json)
     if architecture.classification_head is None:
+        known = ", ".join(name for name, each in ARCHITECTURES.items() if each.classification_head)
         raise ConfigError(
-            f"{path}: minigte does not score pairs with a {architecture.name} encoder (known: {WITH_HEAD})"
+            f"{path}: minigte does not score pairs with a {architecture.name} encoder (known: {known})"
         )
     encoder = read_encoder(path, config_json, architecture)
     try:

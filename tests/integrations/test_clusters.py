@@ -50,7 +50,6 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     ray.init(
         num_cpus=4,  # two for the workers; they would leave none for what reads
         include_dashboard=False,
-        object_store_memory=200_000_000,
         _temp_dir=str(tmp_path_factory.mktemp("r")),
         runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2])])}},
     )
