@@ -225,13 +225,16 @@ def _precision(name: str) -> str:
 
 def kept_ops() -> tuple[str, str, Ops, Ops] | None:
     """The newest figures of ops.py: their day, the processor, and medians by kernel, alone and together."""
-    paths = sorted((HERE / "results" / "ops").glob("*.json"), reverse=True)
-    if not paths:
-        return None
-    raw = json.loads(paths[0].read_text())
+    days = sorted(path.stem for path in (HERE / "results" / "ops").glob("*.json"))
+    return (days[-1], *ops_of(days[-1])) if days else None
+
+
+def ops_of(day: str) -> tuple[str, Ops, Ops]:
+    """What ops.py measured on a day: the processor, and medians by kernel, alone and together."""
+    raw = json.loads((HERE / "results" / "ops" / f"{day}.json").read_text())
     alone = {case["name"]: median(case["rounds"]) for case in raw["cases"]}
     together = {case["name"]: median(case["together"]) for case in raw["cases"] if "together" in case}
-    return paths[0].stem, raw["processor"], alone, together
+    return raw["processor"], alone, together
 
 
 def roof_table(run: Run, ops: Ops) -> str:
@@ -278,14 +281,15 @@ def roof_table(run: Run, ops: Ops) -> str:
 
 
 def profile(run: Run) -> str:
-    """The kernels that ops.py measured last, and what they say of a run of that day, on that machine."""
-    kept = kept_ops()
-    if kept is None or kept[0] != run["started"][:10]:
+    """What ops.py measured on the day of a run, on its machine, and what that says of the run."""
+    day = run["started"][:10]
+    if not (HERE / "results" / "ops" / f"{day}.json").exists():
         return ""
-    day, _, ops, together = kept
+    _, ops, together = ops_of(day)
+    beside = "while all cores run it" if together else "alone"
     return f"""## Where the time goes
 
-A core's time for one token of the documents, from the speed of each kernel while all cores run it ({day}).
+A core's time for one token of the documents, from the speed of each kernel {beside} ({day}).
 The rest is layer norms, rounding and quantising rows, tokenizing, pooling and waiting. The roof is the
 machine's own peak for every product, and nothing else to do.
 
