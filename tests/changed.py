@@ -59,7 +59,7 @@ def changed_package(folder: Path) -> Path:
         else:
             continue
         changes += 1
-    assert changes == 11
+    assert changes == 10
     return folder
 
 
