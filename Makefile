@@ -6,7 +6,7 @@ CONSTRAINTS ?= constraints/$(1)-$(shell $(PYTHON) -c 'import sys; print("%d.%d" 
 PINNED = $(addprefix --constraint ,$(wildcard $(call CONSTRAINTS,$(1))))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test check all-checks coverage parity test-restricted restricted-docs soak kernels wheels wheels-twice test-wheel test-oldest test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check lock release clean
+.PHONY: help demo quick test test-nightly check all-checks coverage parity test-restricted restricted-docs soak kernels wheels wheels-twice test-wheel test-oldest test-platforms test-page test-clients test-integrations test-clusters screenshots quality quality-test mpnet fuzz docs quotes messages pictures examples notebooks notebooks-check lock release clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ quick: .venv-dev/installed  ## the gate before a commit: style, types and the fa
 test: .venv-dev/installed  ## run the tests, on all cores
 	@.venv-dev/bin/python -m pytest $(PARALLEL) -m "not ($(APART))"
 
+test-nightly: .venv-dev/installed  ## run the tests that take too long for every change
+	@.venv-dev/bin/python -m pytest $(PARALLEL) -m nightly
+
 check: .venv-dev/installed  ## check formatting, style, types, and that kept files agree with each other
 	.venv-dev/bin/ruff format --check
 	.venv-dev/bin/ruff check
@@ -37,7 +40,7 @@ check: .venv-dev/installed  ## check formatting, style, types, and that kept fil
 # As root, with some 8 GB of environments, and gte-small and MTEB's texts at hand.
 all-checks: check test test-page test-clients test-wheel test-oldest test-platforms parity quality-test demo docs notebooks-check  ## all there is, in its long form: hours
 	@$(MAKE) test-integrations test-clusters
-	@.venv-dev/bin/python -m pytest $(PARALLEL) -m nightly
+	@$(MAKE) test-nightly
 	@$(MAKE) test-restricted RESTRICTED_ARGS=
 	@$(MAKE) fuzz SECONDS=3600
 	@$(MAKE) soak
@@ -108,8 +111,9 @@ wheels: .venv-wheel/installed  ## build the sdist, and from it a wheel for every
 	@ls -l dist
 
 # A wheel for this processor alone, as pip install . builds it: what test-wheel and test-restricted install.
-PACKAGE = setup.py pyproject.toml tools/backend.py \
-	$(shell find minigte -type f -not -path '*/__pycache__/*' -not -name 'kernels-*')
+# Folders are among what it depends on, so that a file that is gone is noticed.
+PACKAGE = setup.py pyproject.toml MANIFEST.in README.md LICENSE tools/backend.py \
+	$(shell find minigte -not -name '__pycache__' -not -name '*.pyc' -not -name 'kernels-*')
 .venv-dev/dist/built: $(PACKAGE) | .venv-dev/installed
 	@echo "building a wheel ..." >&2
 	@rm -rf $(@D)

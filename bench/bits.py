@@ -30,7 +30,7 @@ from minigte.engine.kernels import JustInTime
 from minigte.engine.scheduler import Engine
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import Matrix, pack_model, to_bfloat16
-from minigte.loading.weights import load_weights
+from minigte.loading.weights import load_weights, stored_weights
 from minigte.models.weights import ABSENT, Weights
 from minigte.reference import bert, ops
 
@@ -132,7 +132,9 @@ class Study:
 
 def packed_bytes(study: Study, dtype: str) -> int:
     """The memory of the layers' weights as the engine packs them."""
-    model = pack_model(study.embedder.config.spec, study.weights, dtype, LEVEL)
+    embedder = study.embedder
+    weights = stored_weights(embedder.source.folder, embedder.config)  # which knows what 16 bits hold
+    model = pack_model(embedder.config.spec, weights, dtype, LEVEL)
     return sum(array.nbytes for field in model if isinstance(field, Matrix) for array in field)
 
 

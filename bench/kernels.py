@@ -26,7 +26,7 @@ def main() -> None:
     speeds = {name: median(rounds) for name, rounds in ops.measure(ops.cases()).items()}
     now = report.shares(speeds)
     found = report.kept_ops()
-    day, processor, before, _ = found if found else ("none", "none", {}, {})
+    day, processor, before = found if found else ("none", "none", {})
     kept = report.shares(before)
     lower = fallen(now, kept)
     print(f"now: {ops.processor()}; kept: {processor}, {day}")

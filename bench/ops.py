@@ -205,9 +205,9 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     """One of gte-small's linear layers."""
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (rows, inputs)).astype(np.float32)
-    weight = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32)
+    weight = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float16).astype(np.float32)  # as it has
     bias = rng.normal(0, 1, outputs).astype(np.float32)
-    matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL)
+    matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL, stored="float16")
     a, scales = operand(x, dtype)
     out, products = zeros(np.float32, rows, outputs), zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
     widened = zeros(np.float32, inputs * PANEL)

@@ -75,7 +75,7 @@ def label(result: Result) -> list[str]:
 
 def speed_table(run: Run) -> str:
     """Throughput of each workload and the latency of one query."""
-    header = ["", "precision"]
+    header = ["", "dtype"]
     for name in BATCHED:
         size = run["workloads"][name]
         header.append(f"{name} ({size['tokens'] / size['texts']:.0f} tokens a text), tokens/s")
@@ -93,7 +93,7 @@ def speed_table(run: Run) -> str:
 
 def texts_table(run: Run) -> str:
     """The same throughput in texts, and the setting and batch size that gave it."""
-    header = ["", "precision", *(f"{name}, texts/s (setting, batch)" for name in BATCHED), "one query"]
+    header = ["", "dtype", *(f"{name}, texts/s (setting, batch)" for name in BATCHED), "one query"]
     rows = []
     for result in measured(run):
         row = label(result)
@@ -116,7 +116,7 @@ def fidelity_table(run: Run) -> str:
     for result in measured(run):
         cosines = [result["cosine"][name] for name in names]
         rows.append([*label(result), *(f"{c['mean']:.6f} / {c['min']:.6f}" for c in cosines)])
-    return table(["", "precision", *(f"{name}, mean / min" for name in names)], rows)
+    return table(["", "dtype", *(f"{name}, mean / min" for name in names)], rows)
 
 
 def cost_table(run: Run) -> str:
@@ -129,12 +129,12 @@ def cost_table(run: Run) -> str:
         row.append(f"{result['install_bytes'] / 1e6:,.0f}")
         conversion = sum(result["conversion_seconds"].values())
         rows.append([*row, f"{conversion:.0f}" if conversion else "–"])
-    header = ["", "precision", "peak RSS, MB", "cold start, s", "warm start, s", "installed, MB"]
+    header = ["", "dtype", "peak RSS, MB", "cold start, s", "warm start, s", "installed, MB"]
     return table([*header, "conversion, s"], rows)
 
 
 class Comparison(NamedTuple):
-    """minigte and the best peer of the same precision on one workload."""
+    """minigte and the best peer of the same dtype on one workload."""
 
     ours: float  # tokens/s, or for queries p50 in ms; medians over the rounds
     best: str  # the peer's name
@@ -156,7 +156,7 @@ def compare(run: Run, precision: str, workload: str) -> Comparison | None:
 
 
 def ratio_table(run: Run) -> str:
-    """minigte against the best peer of the same precision on each workload."""
+    """minigte against the best peer of the same dtype on each workload."""
     rows = []
     for precision in PRECISIONS:
         for workload in (*BATCHED, "queries"):
@@ -173,7 +173,7 @@ def ratio_table(run: Run) -> str:
             )
     if not rows:
         return "This run measured no precision of minigte together with a peer's."
-    return table(["precision", "what", "best peer", "minigte / best peer (lowest to highest round)"], rows)
+    return table(["dtype", "what", "best peer", "minigte / best peer (lowest to highest round)"], rows)
 
 
 def summary(run: Run) -> str:
@@ -197,7 +197,7 @@ def summary(run: Run) -> str:
     header = ["dtype", *batched, "one query, p50 ms"]
     machine = run["machine"]
     where = f"{run['threads']} threads of {machine['cpu']}, {run['started'][:10]}"
-    title = "Speed of minigte in bold, of the fastest peer of the same precision in brackets."
+    title = "Speed of minigte in bold, of the fastest peer of the same dtype in brackets."
     losses = f"\n\nWhere another program is ahead: {', '.join(ahead)}." if ahead else ""
     return f"{title} {where}:\n\n{table(header, rows)}{losses}"
 
@@ -207,9 +207,10 @@ def kernels_table(ops: Ops, together: Ops) -> str:
     rows = []
     for name, share in shares(ops).items():
         unit = "GB/s" if name in BANDWIDTH else "GFLOP/s"
-        beside = f"{together[name]:,.0f} {unit}" if name in together else "–"
-        rows.append([name, f"{ops[name]:,.0f} {unit}", f"{share:.0%}", beside])
-    return table(["kernel", "one core", "of peak", "each of all cores at once"], rows)
+        beside = [f"{together[name]:,.0f} {unit}"] if together else []
+        rows.append([name, f"{ops[name]:,.0f} {unit}", f"{share:.0%}", *beside])
+    beside = ["each of all cores at once"] if together else []
+    return table(["kernel", "one core", "of peak", *beside], rows)
 
 
 def shares(ops: Ops) -> dict[str, float]:
@@ -223,10 +224,10 @@ def _precision(name: str) -> str:
     return next(precision for precision in PRECISIONS if precision in name)
 
 
-def kept_ops() -> tuple[str, str, Ops, Ops] | None:
-    """The newest figures of ops.py: their day, the processor, and medians by kernel, alone and together."""
+def kept_ops() -> tuple[str, str, Ops] | None:
+    """The newest figures of ops.py: their day, the processor, and medians by kernel, on one core."""
     days = sorted(path.stem for path in (HERE / "results" / "ops").glob("*.json"))
-    return (days[-1], *ops_of(days[-1])) if days else None
+    return (days[-1], *ops_of(days[-1])[:2]) if days else None
 
 
 def ops_of(day: str) -> tuple[str, Ops, Ops]:
@@ -281,7 +282,7 @@ def roof_table(run: Run, ops: Ops) -> str:
 
 
 def profile(run: Run) -> str:
-    """What ops.py measured on the day of a run, on its machine, and what that says of the run."""
+    """What ops.py measured on the day of a run, and what that says of the run."""
     day = run["started"][:10]
     if not (HERE / "results" / "ops" / f"{day}.json").exists():
         return ""
@@ -335,7 +336,7 @@ Median and spread over the rounds.
 
 {speed_table(run)}
 
-### minigte and the best peer of the same precision
+### minigte and the best peer of the same dtype
 
 {ratio_table(run)}
 

@@ -18,14 +18,14 @@ import numpy as np
 
 from minigte.arrays import Float32
 from minigte.calls.arguments import one_of, whole_number
-from minigte.engine.formats import BYTES
+from minigte.engine.formats import DTYPES as DTYPES
 from minigte.errors import InputError, MissingDependencyError, OutputError
 from minigte.loading.config import ModelConfig
 from minigte.loading.packed_folders import PackedFolders
 from minigte.loading.sources import Source, model_directory
 from minigte.loading.weights import load_weights, stored_weights, weights_like
 from minigte.models.batch import Batch
-from minigte.models.weights import Weights
+from minigte.models.weights import FLOAT32, StoredAs, Weights
 from minigte.runtime.replacing import replacing
 from minigte.runtime.resources import require_memory
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from minigte.engine.web import WebModel
 
 BACKENDS = ("auto", "built", "jit", "numpy")
-DTYPES = tuple(BYTES)
 
 logger = logging.getLogger(__name__)
 
@@ -174,21 +173,25 @@ def offers() -> dict[str, str]:
         return {"built": str(error), "jit": jit}
 
 
-def require_memory_for(model: str, backend: str, config: ModelConfig, dtype: str) -> None:
+def require_memory_for(
+    model: str, backend: str, config: ModelConfig, dtype: str, stored_as: StoredAs
+) -> None:
     """Raise OutOfMemoryError where this process may not use as much memory as a model in memory needs."""
     smaller = "use a smaller model" if dtype == "int8" else "use dtype='int8' or a smaller model"
-    require_memory(memory_needed(backend, config, dtype), f"{model} in {dtype}", smaller)
+    require_memory(memory_needed(backend, config, dtype, stored_as), f"{model} in {dtype}", smaller)
 
 
-def memory_needed(backend: str, config: ModelConfig, dtype: str) -> int:
-    """Bytes of a model's arrays while it is loaded: all of them, and one as its file has it."""
-    kept = largest = 0
-    for tensor, count in config.architecture.counted(config.encoder):
-        size = math.prod(tensor.shape)
-        packed = backend != "numpy" and tensor.layer is not None and len(tensor.shape) == 2
-        kept += count * size * (BYTES[dtype] if packed else 4)
-        largest = max(largest, size * 4)
-    return kept + largest
+def memory_needed(backend: str, config: ModelConfig, dtype: str, stored_as: StoredAs) -> int:
+    """Bytes of a model's arrays while it is loaded: all of them, and the largest in float32 beside."""
+    counted = config.architecture.counted(config.encoder)
+    arrays = [(4 * math.prod(tensor.shape), count) for tensor, count in counted]
+    largest = max(size for size, _ in arrays)
+    if backend == "numpy":
+        return sum(size * count for size, count in arrays) + largest
+    from minigte.engine.packed_file import Plan
+
+    plan = Plan(config.spec, weights_like(config, stored_as), dtype, kernels(backend).level, {})
+    return plan.size + largest
 
 
 def load_backend(
@@ -232,14 +235,14 @@ def load_model(
     They are mapped where they are packed, or can be; those that NumPy computes with are given too.
     """
     if backend == "numpy":
-        require_memory_for(source.name, backend, config, dtype)
+        require_memory_for(source.name, backend, config, dtype, FLOAT32)
         weights = load_weights(source.folder, config)
         return load_backend(backend, config, weights, dtype=dtype, threads=threads), weights
     weights = stored_weights(source.folder, config)
     folders = PackedFolders(source.folder, config, model_directory(cache_folder))
     packed = load_packed(backend, config, weights, dtype, folders)
     if packed.model is None:
-        require_memory_for(source.name, backend, config, dtype)
+        require_memory_for(source.name, backend, config, dtype, weights.stored_as)
     engine = load_backend(backend, config, weights, dtype=dtype, threads=threads, packed=packed)
     return engine, None
 

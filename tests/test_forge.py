@@ -13,8 +13,9 @@ import minigte
 pytestmark = pytest.mark.files
 
 
-def test_the_workflow_runs_targets_that_exist() -> None:
-    run = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["ci.yml", "nightly.yml"])
+def test_a_workflow_runs_targets_that_exist(name: str) -> None:
+    run = (ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8")
     makefiles = [ROOT / "Makefile", ROOT / "bench" / "bench.mk"]
     known = {
         target
@@ -22,7 +23,7 @@ def test_the_workflow_runs_targets_that_exist() -> None:
         for target in re.findall(r"^([a-z-]+):(?!=)", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     asked = re.findall(r"^ +- run: .*\bmake ([a-z-]+)", run, re.MULTILINE)
-    assert len(asked) > 5
+    assert len(asked) > 3
     assert set(asked) - known == set()
 
 

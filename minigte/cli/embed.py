@@ -82,7 +82,8 @@ def _not_empty(context: click.Context, option: click.Parameter, names: tuple[str
 @click.option(
     "--keep",
     metavar="COLUMNS",
-    help="Columns or keys to copy to the output, such as lang,created. all copies all, text the texts.",
+    help="Columns or keys to copy to the output, such as lang,created. all copies all of them, and text "
+    "copies the texts.",
 )
 @click.option(
     "--chunk-tokens",

@@ -33,9 +33,10 @@ from minigte.loading.sources import DEFAULT_MODEL
 def pack(model: str, dtype: str, output: str | None, revision: str | None, cache_folder: str | None) -> None:
     """Write the weights of MODEL, packed for this processor, to a file that all processes share.
 
-    Put the file into the model's folder, under a name that ends in .packed. There can be any number of
-    them: a process that loads the model maps the one that fits the dtype, the processor and this version of
-    minigte. Where none fits, minigte keeps a file of its own in the cache folder.
+    MODEL is thenlper/gte-small by default. Put the file into the model's folder, under a name that ends in
+    .packed. There can be any number of them: a process that loads the model maps the one that fits the dtype,
+    the processor and this version of minigte. Where none fits, minigte keeps a file of its own in the cache
+    folder.
     """
     from minigte.backend import choose_backend, pack_weights
     from minigte.loading.config import read_config

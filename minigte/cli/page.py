@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from minigte.cli import options
 from minigte.loading.sources import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from minigte.page.site import Dtype
 
 
 @click.command(
@@ -27,20 +30,21 @@ from minigte.loading.sources import DEFAULT_MODEL
     type=click.Choice(("int8", "float32")),
     default="int8",
     show_default=True,
-    help="The numbers the model computes in; float32 has weights four times as large.",
+    help="The numbers the model computes in; float32 makes larger files.",
 )
 @options.origin
 def page(
     model: str,
     output: str | None,
-    dtype: Literal["int8", "float32"],
+    dtype: Dtype,
     revision: str | None,
     cache_folder: str | None,
 ) -> None:
     """Make a web page in which MODEL computes, in the browser of whoever opens it.
 
-    A folder can be put on any web space, and its minigte.js be imported by other pages. One file that ends in
-    .html opens from a disk too. Neither needs a network or a server that computes.
+    MODEL is thenlper/gte-small by default. Put a folder on any web server; other pages can import its
+    minigte.js. A single file that ends in .html also opens from a disk, without a network. No server has to
+    compute.
     """
     from minigte.cli.outputs import open_output
     from minigte.loading.sources import find_model

@@ -46,8 +46,8 @@ Match = tuple[float, dict[str, Any]]  # a score, and what is known of what has i
 @options.one_file(
     "--rescore",
     "rescore_path",
-    help="When FILE holds int8 or binary vectors: an .npy file of the same vectors in float32, which then "
-    "give the scores of the best.",
+    help="An .npy file of the same vectors in float32. FILE, of int8 or binary vectors, then chooses "
+    "candidates, and the float32 vectors score them.",
 )
 @click.option("--table", default="embeddings", show_default=True, help="The database table to read.")
 @options.prompts("the query (by default the prompt named query)")

@@ -76,7 +76,8 @@ PACKAGES = ("uvicorn", "httptools", "msgspec", "orjson", "prometheus-client")
     "--api-key",
     "api_keys",
     multiple=True,
-    help=f"A key that clients must send. Other users can see it here: prefer a file, or {KEYS_VARIABLE}.",
+    help="A key that clients must send. Other users of the machine can see it in the list of processes: "
+    f"prefer a file, or {KEYS_VARIABLE}.",
 )
 @click.option(
     "--api-key-file",
@@ -121,7 +122,8 @@ PACKAGES = ("uvicorn", "httptools", "msgspec", "orjson", "prometheus-client")
 @click.option(
     "--cl100k-base",
     type=click.Path(dir_okay=False),
-    help="OpenAI's cl100k_base.tiktoken, so that requests to OpenAI's models by name may send token ids.",
+    help="OpenAI's cl100k_base.tiktoken, so that requests that name one of OpenAI's models may "
+    "send token ids.",
 )
 @click.option(
     "--log-format",

@@ -29,7 +29,7 @@ import llvmlite.binding as llvm
 
 import minigte.version
 from minigte.engine import sources
-from minigte.engine.formats import BYTES
+from minigte.engine.formats import DTYPES
 from minigte.engine.kernels import example
 from minigte.engine.level import AMX, levels_of
 from minigte.engine.library import file_name, kinds, layout, parts
@@ -116,9 +116,7 @@ class BuildError(Exception):
     """The kernels cannot be built here; the message is one line that says why."""
 
 
-def build(
-    folder: Path, platform: Platform, levels: Iterable[str], dtypes: Iterable[str] = tuple(BYTES)
-) -> Path:
+def build(folder: Path, platform: Platform, levels: Iterable[str], dtypes: Iterable[str] = DTYPES) -> Path:
     """Build the levels of a platform into one library in ``folder``; returns its path. Raises BuildError."""
     layouts: dict[str, dict[str, str]] = {level: {} for level in levels}
     path = folder / file_name(platform.system, platform.machine)

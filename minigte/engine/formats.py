@@ -9,12 +9,15 @@ import numpy as np
 
 from minigte.engine.level import Level
 
-BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}  # of a packed weight
+DTYPES = ("float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a model computed in one dtype is kept in memory; bfloat16 is kept as uint16, its bits."""
+    """How a model computed in one dtype is kept in memory.
+
+    bfloat16 is kept as uint16, its bits, and float16 as int16: to the kernels uint16 is bfloat16.
+    """
 
     panel: type[np.generic]  # a packed weight
     group: int  # neighbours along the inner dimension that lie side by side in a panel

@@ -24,8 +24,7 @@ class Level(NamedTuple):
 
     vectors: str  # the name of its vector instructions, for example "avx512"
     lanes: int  # float32 values in one register
-    # Rows of a tile: as many accumulators as the registers hold beside two columns and one broadcast.
-    tile_rows: int
+    tile_rows: int  # of a tile: its accumulators, two columns and a broadcast value fit into the registers
     steps_at_once: int  # that a tile's loop takes before it counts and jumps
     bfloat16_dot: bool  # pairs of bfloat16 are multiplied and added by one instruction
     int8_dot: bool  # and quadruples of int8

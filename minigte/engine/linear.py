@@ -82,31 +82,32 @@ def _(like, total, offset, scale, row, weights, outliers):
     return lambda like, total, offset, scale, row, weights, outliers: load(total)
 
 
-def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
     """C = A B for a tile's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
 
-    The tile is the ``first`` or the ``last`` that the panel is multiplied with, or both, or neither. Of a
-    panel that is kept in float16 a lone tile reads that; for several it is ``widened`` once.
+    ``like`` is ``matrix.panels``, whose type chooses. The tile is the first or the last that the panel is
+    multiplied with, or both, or neither. Of a panel that is kept in float16 a lone tile reads that; for
+    several it is ``widened`` once.
     """
     raise NotImplementedError
 
 
 @overload(_multiply_panel)
-def _(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
-    def kept(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+def _(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
+    def kept(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
         multiply(like, rows, a, a_stride, b, like.shape[2], c, PANEL_BYTES)
 
-    def halved(like, matrix, panel, rows, a, a_stride, c, first, last, widened):
+    def halved(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         halves, steps = matrix.halves, like.shape[2]
         b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
         half = address(halves) + panel[0] * halves.strides[0] + panel[1] * halves.strides[1]
         if len(halves) > 0:
             b = address(widened)
-            if first and last:
+            if is_first and is_last:
                 multiply(halves, rows, a, a_stride, half, steps, c, PANEL_BYTES)
                 return
-            if first:
+            if is_first:
                 widen(half, b, steps * PANEL)
         multiply(like, rows, a, a_stride, b, steps, c, PANEL_BYTES)
 

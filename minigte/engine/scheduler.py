@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32, Int64
-from minigte.engine.formats import BYTES
+from minigte.engine.formats import DTYPES
 from minigte.engine.helpers import Helpers, Job
 from minigte.engine.kernels import Begin, Kernels
 from minigte.engine.packed_file import Packed
@@ -59,8 +59,8 @@ class Engine:
         packed: Packed | None = None,
     ) -> None:
         """``packed``: the weights as a file has them; without a model in it they are packed here."""
-        if dtype not in BYTES:
-            raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(BYTES)}")
+        if dtype not in DTYPES:
+            raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         if threads is not None and threads < 1:
             raise InputError(f"threads is {threads}; it must be at least 1")
         self.dtype = dtype

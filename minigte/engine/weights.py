@@ -22,7 +22,7 @@ from minigte.engine.level import Level
 from minigte.engine.outliers import MOST, largest_inputs, outlier_channels
 from minigte.models.distances import bucket, inverse_frequencies
 from minigte.models.spec import Spec
-from minigte.models.weights import ABSENT, LayerWeights, Weights
+from minigte.models.weights import ABSENT, LayerWeights, StoredDtype, Weights
 from minigte.runtime import memory
 
 
@@ -111,7 +111,7 @@ def to_bfloat16(a: Float32) -> npt.NDArray[np.uint16]:
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def to_halves(a: Float32, dtype: str) -> npt.NDArray[np.uint16]:
+def to_halves(a: Float32, dtype: StoredDtype) -> npt.NDArray[np.uint16]:
     """The bits of float32 that float16 or bfloat16 holds exactly."""
     if dtype == "bfloat16":  # a float32's upper half, the second in memory
         return np.ascontiguousarray(a.view(np.uint16)[:, 1::2])
@@ -128,7 +128,7 @@ def pack_matrix(
     storage: Storage | None = None,
     name: str = "",
     outliers_of: Callable[[Float32], Int64] = lambda weight: NONE,
-    stored: str = "float32",
+    stored: StoredDtype = "float32",
 ) -> Matrix:
     """Pack one (outputs, inputs) weight and (outputs,) bias per encoder layer; both sizes whole panels.
 
@@ -155,7 +155,7 @@ def pack_matrix(
     for layer, (weight, bias) in enumerate(parameters):
         values: npt.NDArray[Any] = weight
         if halved:
-            values = to_halves(weight, stored)
+            values = to_halves(weight, stored).view(np.int16)
         elif dtype == "bfloat16":
             values = to_bfloat16(weight)
         elif quantized:
@@ -173,11 +173,7 @@ def pack_matrix(
             matrix.offset[layer] = 128 * values.sum(axis=1, dtype=np.int32)
         # (panels, panel, steps, group) to (panels, steps, panel, group)
         rows = matrix.halves if halved else matrix.panels
-        rows[layer] = (
-            (values.view(np.int16) if halved else values)
-            .reshape(panels, level.panel, steps, form.group)
-            .swapaxes(1, 2)
-        )
+        rows[layer] = values.reshape(panels, level.panel, steps, form.group).swapaxes(1, 2)
         matrix.bias[layer] = bias
     for array in matrix:
         if isinstance(array, np.ndarray):

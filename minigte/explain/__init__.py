@@ -2,6 +2,6 @@
 
 from minigte.explain.similarity import SimilarityTrace
 from minigte.explain.stages import Stage, Stages
-from minigte.explain.trace import Trace
+from minigte.explain.trace import Part, Trace
 
-__all__ = ["SimilarityTrace", "Stage", "Stages", "Trace"]
+__all__ = ["Part", "SimilarityTrace", "Stage", "Stages", "Trace"]

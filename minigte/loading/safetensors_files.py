@@ -20,8 +20,9 @@ from minigte.arrays import Float32
 from minigte.errors import CheckpointError
 from minigte.loading.shards import check_listed
 from minigte.loading.stored_tensors import StoredTensor, widen_bfloat16
+from minigte.models.weights import StoredDtype
 
-HALVES = {"F16": "float16", "BF16": "bfloat16"}  # types of 16 bits
+HALVES: dict[str, StoredDtype] = {"F16": "float16", "BF16": "bfloat16"}  # types of 16 bits
 
 
 def read_safetensors(path: Path, expected: set[str] | None) -> Iterator[StoredTensor]:

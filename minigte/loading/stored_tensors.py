@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from minigte.arrays import Float32
 from minigte.errors import CheckpointError
+from minigte.models.weights import StoredDtype
 from minigte.runtime.memory import zeros
 
 HUGE = 64 << 20  # bytes: malloc keeps none of so much that is freed
@@ -22,7 +23,7 @@ class StoredTensor(NamedTuple):
     name: str
     shape: tuple[int, ...]
     read: Callable[[], npt.NDArray[Any]]
-    dtype: str = "float32"  # a type that holds each of its numbers
+    dtype: StoredDtype = "float32"  # a type that holds each of its numbers
 
 
 def read_tensor(path: Path, tensor: StoredTensor) -> Float32:

@@ -31,6 +31,7 @@ from minigte.models.weights import (
     ClassificationHeadWeights,
     LayerWeights,
     StoredAs,
+    StoredDtype,
     Weights,
 )
 from minigte.runtime.reading import check_file
@@ -102,7 +103,7 @@ def _stored_as(folder: Path, config: ModelConfig) -> StoredAs:
             large[tensor.name] = "layers"
         elif tensor.field == "word_embeddings":
             large[tensor.name] = "word_embeddings"
-    dtypes: dict[str, set[str]] = {}
+    dtypes: dict[str, set[StoredDtype]] = {}
     for stored in _stored_tensors(path):
         name = architecture.canonical_name(stored.name)
         if field := large.get(architecture.tied.get(name, name)):

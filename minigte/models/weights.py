@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -59,11 +59,14 @@ class ClassificationHeadWeights:
     norm_bias: Float32 = field(default_factory=_absent)  # (D,)
 
 
+StoredDtype = Literal["float32", "float16", "bfloat16"]  # how a checkpoint may have its numbers
+
+
 class StoredAs(NamedTuple):
     """What holds each value of the large arrays: "float16" or "bfloat16" where a checkpoint has them so."""
 
-    word_embeddings: str = "float32"
-    layers: str = "float32"  # the linear weights of all layers
+    word_embeddings: StoredDtype = "float32"
+    layers: StoredDtype = "float32"  # the linear weights of all layers
 
 
 FLOAT32 = StoredAs()

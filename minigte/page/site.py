@@ -1,4 +1,4 @@
-"""``minigte page``: a folder for any web space, or one HTML file that works from a disk.
+"""``minigte page``: a folder for any web server, or one HTML file that works from a disk.
 
 The scripts are those of ``site/``, and ``views.js`` of ``minigte explain``, written by hand. In the folder
 they are modules, which others can import too. A page that is opened from a disk may read no file beside it,
@@ -46,6 +46,8 @@ PAGE = (
     *("minigte.js", "passages.js", "views.js", "dom.js", "pooling.js", "attention.js", "written.js"),
     *("layers.js", "heads.js", "stream.js", "neurons.js", "pair.js", "way.js", "inside.js", "app.js"),
 )
+Dtype = Literal["int8", "float32"]  # what a page can compute in
+
 POOLING = ("cls", "lasttoken", "max", "mean")  # of site/pooling.js
 
 
@@ -57,7 +59,7 @@ class Site(NamedTuple):
     weights: bytes
 
 
-def site(source: Source, dtype: Literal["int8", "float32"]) -> Site:
+def site(source: Source, dtype: Dtype) -> Site:
     """A model's part of the page.
 
     Raises UnsupportedError for a model whose tokenizer, pooling or head the page does not have, and

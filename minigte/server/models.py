@@ -6,7 +6,7 @@ import asyncio
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -61,7 +61,6 @@ class Model:
     name: str
     embedder: AsyncEmbedder
     max_texts: int
-    aliases: list[str] = field(default_factory=list)
     cl100k: Cl100k | None = None
 
     def __post_init__(self) -> None:
@@ -305,68 +304,70 @@ class Models:
     ) -> None:
         """``aliases``: further names. Raises InputError where a name means two models, or none."""
         self.all = list(models)
-        self.rerankers = {reranker.name: reranker for reranker in rerankers}
-        self._short_rerankers = {name.rpartition("/")[2]: one for name, one in self.rerankers.items()}
+        self.rerankers = list(rerankers)
         if not self.all and not self.rerankers:
             raise InputError("name at least one model to serve")
-        self._by_name: dict[str, Model] = {}
-        for model in self.all:
+        self._by_name: dict[str, Model | Reranker] = {}
+        served: list[Model | Reranker] = [*self.all, *self.rerankers]
+        for model in served:
             self._add(model.name, model)
-        for model in self.all:
+        for model in served:
             short = model.name.rpartition("/")[2]
             if short not in self._by_name and short not in aliases:
                 self._add(short, model)
-                model.aliases.append(short)
         for alias, name in aliases.items():
             if name not in self._by_name:
                 raise InputError(f"the alias {alias!r} is for {name!r}, which is not served")
             self._add(alias, self._by_name[name])
-            self._by_name[name].aliases.append(alias)
 
-    def _add(self, name: str, model: Model) -> None:
+    def _add(self, name: str, model: Model | Reranker) -> None:
         if self._by_name.setdefault(name, model) is not model:
             raise InputError(
                 f"two models have the name {name!r}: give one another with --alias, or leave it out"
             )
 
     @property
+    def embedding_names(self) -> list[str]:
+        """Every name of a model that embeds."""
+        return [name for name, model in self._by_name.items() if isinstance(model, Model)]
+
+    @property
     def names(self) -> list[str]:
-        """Every name a request may use."""
-        return list(self._by_name)
+        """Every name a request may use, those of models that embed first."""
+        return sorted(self._by_name, key=lambda name: isinstance(self._by_name[name], Reranker))
 
     def find_reranker(self, name: str | None) -> Model | Reranker:
         """What ranks under this name; without one the first cross-encoder, or else the first model."""
         if name is None:
-            served: list[Model | Reranker] = [*self.rerankers.values(), *self.all]
-            return served[0]
-        if reranker := self._reranker(name):
-            return reranker
-        if not self.all:
-            raise no_such_model(name, list(self.rerankers))
-        return self.find(name)
+            return self.rerankers[0] if self.rerankers else self.all[0]
+        model = self._named(name)
+        if model is None:
+            raise no_such_model(name, self.names)
+        return model
 
-    def _reranker(self, name: str) -> Reranker | None:
-        return self.rerankers.get(name) or self._short_rerankers.get(name)
+    def find(self, name: str | None) -> Model:
+        """The model of this name, also with Ollama's ":latest" behind it. Raises a Problem."""
+        model = None if name is None else self._named(name)
+        if isinstance(model, Reranker):
+            raise no_embedder([model.name])
+        if not self.all:
+            raise no_embedder([reranker.name for reranker in self.rerankers])
+        if name is None:
+            return self.all[0]
+        if model is None:
+            raise no_such_model(name, self.names)
+        return model
+
+    def _named(self, name: str) -> Model | Reranker | None:
+        return self._by_name.get(name) or self._by_name.get(name.removesuffix(":latest"))
 
     def refusal(self) -> QueueFullError | None:
         """Why there is no room for a request, whichever model it means; None where one may have room."""
         refusal = None
-        for reranker in self.rerankers.values():
+        for reranker in self.rerankers:
             if not (refusal := reranker.refusal()):
                 return None
         for model in self.all:
             if not (refusal := model.embedder.batcher.refusal()):
                 return None
         return refusal
-
-    def find(self, name: str | None) -> Model:
-        """The model of this name, also with Ollama's ":latest" behind it. Raises a Problem."""
-        reranker = self._reranker(name) if name else None
-        if reranker is not None or not self.all:
-            raise no_embedder([*self.rerankers] if reranker is None else [reranker.name])
-        if name is None:
-            return self.all[0]
-        model = self._by_name.get(name) or self._by_name.get(name.removesuffix(":latest"))
-        if model is None:
-            raise no_such_model(name, [*self.names, *self.rerankers])
-        return model

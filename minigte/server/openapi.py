@@ -114,7 +114,7 @@ def _fill_in(components: dict[str, Any], models: Models, limits: Limits) -> None
             continue
         fields = component["properties"]
         if "model" in fields:
-            names = [*models.names, *models.rerankers] if "Rerank" in name else models.names
+            names = models.names if "Rerank" in name else models.embedding_names
             _narrow(fields["model"], {"enum": names} if names else {})
         if "dimensions" in fields and not name.startswith("Ollama") and models.all:  # which takes any number
             _narrow(fields["dimensions"], {"maximum": max(model.dimensions for model in models.all)})

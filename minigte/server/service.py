@@ -82,7 +82,7 @@ class Service:
         for model in self.models.all:
             self.metrics.watch(model)
             await model.embedder.encode("ready?")
-        for reranker in self.models.rerankers.values():
+        for reranker in self.models.rerankers:
             await reranker.scores([("ready?", "yes")], param="texts", truncate=True)
         self.is_ready = True
 
@@ -91,7 +91,7 @@ class Service:
         self.is_ready = False
         for model in self.models.all:
             model.embedder.close()
-        for reranker in self.models.rerankers.values():
+        for reranker in self.models.rerankers:
             reranker.close()
 
     async def is_healthy(self) -> bool:

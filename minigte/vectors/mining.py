@@ -44,8 +44,8 @@ def paraphrase_mining(
     """
     embeddings = model.encode(
         list(sentences),
-        prompt_name,
-        prompt,
+        prompt_name=prompt_name,
+        prompt=prompt,
         batch_size=batch_size,
         show_progress_bar=show_progress_bar,
         truncate_dim=truncate_dim,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-CALL = 1 << 20  # bytes that a call may take
+CALL = 1 << 17  # bytes that a call may take: a packet of a socket holds some more
+TIMEOUT = 120  # seconds
 
 
 class Forks:
@@ -73,6 +75,7 @@ def serve(calls: socket.socket) -> None:
             return
         child = os.fork()
         if child == 0:
+            signal.alarm(TIMEOUT)  # ends it: its exit code is then -SIGALRM
             args, cwd, environment = json.loads(call)
             for number, descriptor in enumerate(descriptors):
                 os.dup2(descriptor, number)
@@ -86,7 +89,8 @@ def serve(calls: socket.socket) -> None:
             sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
             try:
                 main()
-            except SystemExit as end:  # all is flushed, and taking apart what was imported takes a second
+            except SystemExit as end:  # without taking apart what was imported, which takes a second
+                sys.stderr.flush()
                 os._exit(end.code)
         for descriptor in descriptors:
             os.close(descriptor)

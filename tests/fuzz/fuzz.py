@@ -104,7 +104,7 @@ def main() -> None:
     if options.target is not None:
         fuzz(options.target, options.seconds)
         return
-    cores = os.cpu_count() or 1
+    cores = min(os.cpu_count() or 1, len(TARGETS))
     seconds = max(1, options.seconds * cores // len(TARGETS))
 
     def apart(target: str) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,8 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tiny_model: Path, folder: Path, labels: Path) -> Iterator[Running]:
-    with running("--model", str(tiny_model), "--model", str(folder), "--model", str(labels)) as server:
+    models = [part for path in (tiny_model, folder, labels) for part in ("--model", str(path))]
+    with running(*models, "--alias", "rerank-v3.5=reranker") as server:
         yield server
 
 
@@ -39,7 +40,7 @@ def model(folder: Path) -> CrossEncoder:
     return CrossEncoder(folder)
 
 
-@pytest.mark.parametrize("name", [None, "reranker"])
+@pytest.mark.parametrize("name", [None, "reranker", "rerank-v3.5"])
 def test_cohere(server: Running, model: CrossEncoder, name: str | None) -> None:
     body = {"query": "a cat", "documents": TEXTS, "top_n": 3, **({} if name is None else {"model": name})}
     answer = server.post("/v1/rerank", body)
@@ -75,7 +76,7 @@ def test_predict(server: Running, model: CrossEncoder) -> None:
 
 def test_cross_encoders_are_listed(server: Running, folder: Path) -> None:
     listed = [card["id"] for card in server.get("/v1/models").json()["data"]]
-    assert {"tiny", "reranker", "labels"} <= {Path(name).name for name in listed}
+    assert {"tiny", "reranker", "labels", "rerank-v3.5"} <= {Path(name).name for name in listed}
     assert server.get("/v1/models/reranker").json()["id"] == "reranker"
 
 

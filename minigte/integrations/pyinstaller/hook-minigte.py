@@ -5,11 +5,11 @@ Without the kernels it compiles them where Numba was frozen too, and otherwise c
 
 from pathlib import Path
 
-from PyInstaller.utils.hooks import collect_data_files, get_package_paths
+from PyInstaller.utils.hooks import collect_data_files, collect_submodules, get_package_paths
 
 package = Path(get_package_paths("minigte")[1])
 # Modules that are imported by a name found in a table.
-hiddenimports = [f"minigte.models.{path.stem}" for path in package.glob("models/*.py")]
+hiddenimports = collect_submodules("minigte.models")
 datas = collect_data_files("minigte")
 # PyInstaller leaves shared libraries out of the data, and their hashes must stay what they are.
 datas += [(str(path), "minigte/engine") for path in package.glob("engine/kernels-*")]

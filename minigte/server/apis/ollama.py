@@ -178,7 +178,7 @@ async def _tag(name: str, model: Model) -> dict[str, object]:
 async def tags(call: Call) -> bytes:
     """GET /api/tags."""
     models = call.service.models
-    return orjson.dumps({"models": [await _tag(name, models.find(name)) for name in models.names]})
+    return orjson.dumps({"models": [await _tag(name, models.find(name)) for name in models.embedding_names]})
 
 
 async def version(call: Call) -> bytes:

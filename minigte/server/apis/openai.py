@@ -166,7 +166,7 @@ def _card(name: str) -> dict[str, object]:
 async def list_models(call: Call) -> bytes:
     """GET /v1/models."""
     models = call.service.models
-    cards = [_card(name) for name in (*models.names, *models.rerankers)]
+    cards = [_card(name) for name in models.names]
     return orjson.dumps({"object": "list", "data": cards})
 
 
