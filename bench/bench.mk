@@ -14,7 +14,7 @@ BENCH_LLAMA := llama_cpp_python-0.3.36
 
 .PHONY: bench-browser bench-kernels bench-search bench-clusters bench-stragglers bench-imports bench-serve bench bench-quick bench-start bench-model longrun bench-env bench-course
 
-bench: bench-env  ## measure minigte beside its peers (about 25 minutes) and rewrite bench/README.md
+bench: bench-env  ## measure minigte beside its peers (25 to 45 minutes) and rewrite bench/README.md
 	$(BENCH_PYTHON) bench/run.py $(BENCH_ARGS)
 	$(BENCH_PYTHON) bench/report.py
 

@@ -38,7 +38,7 @@ COUNTS = {"texts": 1_000_000, "documents": 100_000}
 NAMES = {"texts": "short texts", "documents": "documents"}
 INTERVAL = 1.0  # seconds between two looks at the memory
 POINTS = 400  # of a curve are kept in the JSON
-MB = 1 << 20
+MB = 1_000_000
 
 
 def sentences(data: Path) -> list[str]:
