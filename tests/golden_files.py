@@ -47,9 +47,9 @@ class Golden:
             yield stages.pop("input_ids"), step, stages
 
 
-def read(name: str) -> Golden:
-    """Read ``tests/golden/NAME.npz``."""
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
+def read(name: str, folder: Path = FOLDER) -> Golden:
+    """Read ``NAME.npz``."""
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         arrays = dict(file)
     provenance = json.loads(str(arrays.pop("provenance")))
     assert provenance["format"] == FORMAT, f"{name}.npz has another format: {REMAKE}"
