@@ -470,7 +470,10 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
         watcher.stop()
         for connection in hanging:
             connection.close()
-        healthy = servers.ask(server.url + "/health") == b""
+        try:
+            healthy = servers.ask(server.url + "/health") == b""
+        except urllib.error.HTTPError:  # 503: it is not, and the rest of the hour counts all the same
+            healthy = False
         after = latency(server, short)
     memory = [size for _, size in watcher.samples]
     tenth = max(1, len(memory) // 10)

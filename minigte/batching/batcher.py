@@ -105,6 +105,11 @@ class Batcher:
         """Requests that have texts waiting."""
         return self._work.queue.requests
 
+    @property
+    def has_work(self) -> bool:
+        """Whether texts wait or are computed."""
+        return self._work.has_work
+
     def is_alive(self) -> bool:
         """Whether the threads are there and get on with their work; True where there is none to do."""
         return self._work.process != os.getpid() or self._work.is_alive()
@@ -276,11 +281,14 @@ class _Work:
             with contextlib.suppress(RuntimeError):  # the loop has been closed too
                 job.loop.call_soon_threadsafe(job.settle)
 
+    @property
+    def has_work(self) -> bool:
+        return bool(self._busy or self.queue.requests)
+
     def is_alive(self) -> bool:
         if self._closed or not all(thread.is_alive() for thread in self._threads):
             return False
-        has_work = self._busy or self.queue.requests
-        return not has_work or time.monotonic() - self._progress < PATIENCE
+        return not self.has_work or time.monotonic() - self._progress < PATIENCE
 
     def _call_one(self) -> bool:
         """Whether to wake an idle thread for what is in the queue; called with the lock."""

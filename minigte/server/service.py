@@ -108,8 +108,9 @@ class Service:
             except OverloadedError:
                 continue  # it is busy, and what keeps it busy gets done
             except (MinigteError, asyncio.TimeoutError):
-                # Behind much work a probe waits its turn; what tells then is that the work gets done.
-                if not (model.embedder.batcher.queue_requests and model.embedder.batcher.is_alive()):
+                # Behind much work, or on a machine that is short of time, a probe takes long; what tells then
+                # is that the work gets done.
+                if not (model.embedder.batcher.has_work and model.embedder.batcher.is_alive()):
                     return False
         self._probed = now
         return True

@@ -51,7 +51,7 @@ def test_half_a_core_nfcorpus(place, nfcorpus, tmp_path):
     half_a_core(place, tmp_path, "NFCorpus, 3,633 documents", "nfcorpus.jsonl", DOCUMENTS)
 
 
-@pytest.mark.parametrize(("dtype", "memory"), [("float32", "192M"), ("int8", "128M")])
+@pytest.mark.parametrize(("dtype", "memory"), [("float32", "128M"), ("int8", "96M")])
 def test_too_little_memory(place, tmp_path, dtype, memory):
     (tmp_path / "vectors.npy").write_bytes(b"what stood here before")
     done = place(

@@ -377,6 +377,38 @@ main()
         }
 
 
+def test_an_engine_that_is_slow_is_healthy(tiny_model, connect, tmp_path, monkeypatch):
+    """As where other processes leave it little time: a probe waits for too long, and the work gets done."""
+    program = """
+import os, pathlib, sys, time
+sys.argv = ["minigte", *sys.argv[1:]]
+from minigte.server import service
+from minigte.batching import batcher
+forward = batcher._Work._forward
+def slow(self, pieces, together):
+    if any(len(job.input_ids[place]) == 9 for job, place in pieces):
+        pathlib.Path(os.environ["BEGUN"]).touch()
+        while not pathlib.Path(os.environ["GO_ON"]).exists():
+            time.sleep(0.01)
+    forward(self, pieces, together)
+batcher._Work._forward = slow
+from minigte.cli.main import main
+service.PROBE_SECONDS = 0.5
+main()
+"""
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    monkeypatch.setenv("BEGUN", str(begun))
+    monkeypatch.setenv("GO_ON", str(go_on))
+    with running("--model", str(tiny_model), "--threads", "1", program=program) as server:
+        time.sleep(1)  # for so long the probe of the start counts
+        connection = connect(server)
+        connection.sendall(request(body_of("a a a a a a a")))  # nine tokens
+        wait_until(begun.exists)
+        assert server.get("/health").status_code == 200
+        go_on.touch()
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
+
+
 def test_what_it_cannot_start_with_is_one_line(tiny_model, tiny_server, tmp_path):
     empty = tmp_path / "keys"
     empty.write_text("\n")
