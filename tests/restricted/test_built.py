@@ -1,13 +1,17 @@
 """The wheel's kernels where a compiler could not be, or where no library may be loaded."""
 
+import pytest
 
-def test_little_memory(place):
+
+@pytest.mark.parametrize(("dtype", "memory"), [("float32", 160), ("int8", 128)])
+def test_little_memory(place, dtype, memory):
     done = place(
-        "256 MB, int8, nothing prepared",
-        "python tests/restricted/cgroup.py --memory 256M python tests/restricted/first_vector.py $MODEL int8",
+        f"{memory} MB, {dtype}, nothing prepared",
+        f"python tests/restricted/cgroup.py --memory {memory}M "
+        f"python tests/restricted/first_vector.py $MODEL {dtype}",
     )
     assert done.returncode == 0, done.stderr
-    assert "(built int8" in done.stdout
+    assert f"(built {dtype}" in done.stdout
 
 
 NOEXEC = (
