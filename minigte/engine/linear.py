@@ -16,7 +16,6 @@ from minigte.arrays import Float32, Int64
 from minigte.engine.activations import activate
 from minigte.engine.finishes import GATED, LINEAR, RESIDUAL, ROTATE
 from minigte.engine.jit import kernel, step
-from minigte.engine.rows import widen
 from minigte.engine.simd import (
     LANES,
     PANEL,
@@ -35,6 +34,7 @@ from minigte.engine.simd import (
     store_as,
     tile,
     whole_matrices,
+    widening_tile,
 )
 from minigte.engine.target import LEVEL
 
@@ -86,8 +86,8 @@ def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last
     """C = A B for a tile's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
 
     ``like`` is ``matrix.panels``, whose type chooses. The tile is the first or the last that the panel is
-    multiplied with, or both, or neither. Of a panel that is kept in float16 a lone tile reads that; for
-    several it is ``widened`` once.
+    multiplied with, or both, or neither. Of a panel that is kept in float16 the first tile reads that, and
+    leaves it ``widened`` to the others.
     """
     raise NotImplementedError
 
@@ -107,8 +107,11 @@ def _(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
             if is_first and is_last:
                 multiply(halves, rows, a, a_stride, half, steps, c, PANEL_BYTES)
                 return
-            if is_first:
-                widen(half, b, steps * PANEL)
+            if is_first:  # of several, and so as high as a tile can be
+                for begin in range(0, steps, CHUNK_STEPS):
+                    end = min(steps, begin + CHUNK_STEPS)
+                    widening_tile(halves, a, a_stride, half, begin, end, c, PANEL_BYTES, b)
+                return
         multiply(like, rows, a, a_stride, b, steps, c, PANEL_BYTES)
 
     return halved if like.dtype == types.float32 and LEVEL.float16 else kept

@@ -59,13 +59,6 @@ def from_float16(half):
 
 
 @kernel
-def widen(source, target, size):
-    """``size`` numbers of float16 at one address as float32 at another."""
-    for i in range(size // LANES):
-        store(target + i * VECTOR_BYTES, load_float16(source + i * (VECTOR_BYTES // 2)))
-
-
-@kernel
 def softmax(scores, first, last, begin, end, scale, bias, like, probs):
     """p_j = exp2((s_j + b_j - max (s + b)) · scale) for the columns ``first`` to ``last``, 0 around them.
 

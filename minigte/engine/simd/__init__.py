@@ -10,7 +10,7 @@ from minigte.engine.simd.matrices import (
     steps_read,
     whole_matrices,
 )
-from minigte.engine.simd.tiles import TILE_ROWS, tile
+from minigte.engine.simd.tiles import TILE_ROWS, tile, widening_tile
 from minigte.engine.simd.vectors import (
     ROUNDER,
     address,
@@ -81,4 +81,5 @@ __all__ = [
     "wake_all",
     "where_less",
     "whole_matrices",
+    "widening_tile",
 ]

@@ -154,8 +154,11 @@ def _loop(builder, first, last, at_once, totals, body):
     return found
 
 
-def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride):
-    """C = A B for ``height`` rows, all by address, over the steps from ``first`` to ``last``."""
+def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride, wide=None):
+    """C = A B for ``height`` rows, all by address, over the steps from ``first`` to ``last``.
+
+    What is multiplied of B is left at ``wide``, if that is given.
+    """
     add, write, end = (builder.append_basic_block(name) for name in ("add", "write", "end"))
     rows = [builder.add(a, builder.mul(a_stride, I64(i))) for i in range(height)]
     a_step, b_step = 4 * len(kind.parts), 2 * kind.column_bytes
@@ -173,6 +176,10 @@ def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride):
                 for half in (0, 1)
             ]
             columns = [[part(builder, column) for part in kind.parts] for column in panel]
+            if wide is not None:
+                there = builder.add(wide, builder.mul(builder.add(step, I64(i)), I64(2 * VECTOR_BYTES)))
+                for half, (column,) in enumerate(columns):
+                    store_at(builder, builder.add(there, I64(half * VECTOR_BYTES)), column, 4)
             results: list[Any] = []
             for row in across:
                 words = [
@@ -237,6 +244,19 @@ def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
             _sum_steps(builder, rows, kind, *rest)
             builder.branch(end)
         builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return types.void(like, *[types.int64] * 8), codegen
+
+
+@intrinsic
+def widening_tile(typingctx, like, a, a_stride, b, first, last, c, c_stride, wide):
+    """``tile`` of TILE_ROWS rows and a panel in float16, whose steps are left at ``wide`` in float32."""
+    kind = _kind(like.dtype)
+
+    def codegen(context, builder, sig, args):
+        _, *rest = args
+        _sum_steps(builder, TILE_ROWS, kind, *rest)
         return context.get_dummy_value()
 
     return types.void(like, *[types.int64] * 8), codegen
