@@ -23,7 +23,6 @@ from minigte.engine.simd import (
     lane_sum,
     lanes_between,
     load,
-    load_float16,
     magnitude,
     maximum,
     maximum_or_nan,

@@ -19,7 +19,6 @@ from numba import types
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from minigte.engine.simd.llvm import (
-    F16,
     F32,
     FLOATS,
     I16,
@@ -260,16 +259,6 @@ def load(typingctx, where):
 
     def codegen(context, builder, sig, args):
         return load_at(builder, args[0], FLOATS, 4)
-
-    return vector(types.int64), codegen
-
-
-@intrinsic
-def load_float16(typingctx, where):
-    """The LANES float16 at an address, as float32, which loses nothing."""
-
-    def codegen(context, builder, sig, args):
-        return builder.fpext(load_at(builder, args[0], ir.VectorType(F16, LANES), 2), FLOATS)
 
     return vector(types.int64), codegen
 
