@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import llvmlite.binding
+import machine
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -412,7 +413,8 @@ def main() -> None:
             }
             for case in found
         ]
-        arguments.json.write_text(json.dumps({"processor": processor(), "cases": rows}, indent=1) + "\n")
+        result = {"processor": processor(), "cpu": machine.facts()["cpu"], "cases": rows}
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

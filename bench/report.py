@@ -224,18 +224,30 @@ def _precision(name: str) -> str:
     return next(precision for precision in PRECISIONS if precision in name)
 
 
+class KernelSpeeds(NamedTuple):
+    """What ops.py measured on a day: medians by kernel."""
+
+    processor: str  # as LLVM calls it
+    cpu: str  # as it calls itself
+    alone: Ops  # on one core
+    together: Ops  # on each of all cores at once
+
+
 def kept_ops() -> tuple[str, str, Ops] | None:
     """The newest figures of ops.py: their day, the processor, and medians by kernel, on one core."""
     days = sorted(path.stem for path in (HERE / "results" / "ops").glob("*.json"))
-    return (days[-1], *ops_of(days[-1])[:2]) if days else None
+    if not days:
+        return None
+    kept = ops_of(days[-1])
+    return days[-1], kept.processor, kept.alone
 
 
-def ops_of(day: str) -> tuple[str, Ops, Ops]:
-    """What ops.py measured on a day: the processor, and medians by kernel, alone and together."""
+def ops_of(day: str) -> KernelSpeeds:
+    """What ops.py measured on a day."""
     raw = json.loads((HERE / "results" / "ops" / f"{day}.json").read_text())
     alone = {case["name"]: median(case["rounds"]) for case in raw["cases"]}
     together = {case["name"]: median(case["together"]) for case in raw["cases"] if "together" in case}
-    return raw["processor"], alone, together
+    return KernelSpeeds(raw["processor"], raw["cpu"], alone, together)
 
 
 def roof_table(run: Run, ops: Ops) -> str:
@@ -282,11 +294,13 @@ def roof_table(run: Run, ops: Ops) -> str:
 
 
 def profile(run: Run) -> str:
-    """What ops.py measured on the day of a run, and what that says of the run."""
+    """What ops.py measured on the day of a run, on its processor, and what that says of the run."""
     day = run["started"][:10]
     if not (HERE / "results" / "ops" / f"{day}.json").exists():
         return ""
-    _, ops, together = ops_of(day)
+    _, cpu, ops, together = ops_of(day)
+    if cpu != run["machine"]["cpu"]:
+        return ""
     beside = "while all cores run it" if together else "alone"
     return f"""## Where the time goes
 
