@@ -13,8 +13,8 @@ import minigte
 pytestmark = pytest.mark.files
 
 
-@pytest.mark.parametrize("name", ["ci.yml", "nightly.yml"])
-def test_a_workflow_runs_targets_that_exist(name: str) -> None:
+@pytest.mark.parametrize(("name", "targets"), [("ci.yml", 6), ("nightly.yml", 4)])
+def test_a_workflow_runs_targets_that_exist(name: str, targets: int) -> None:
     run = (ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8")
     makefiles = [ROOT / "Makefile", ROOT / "bench" / "bench.mk"]
     known = {
@@ -23,7 +23,7 @@ def test_a_workflow_runs_targets_that_exist(name: str) -> None:
         for target in re.findall(r"^([a-z-]+):(?!=)", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     asked = re.findall(r"^ +- run: .*\bmake ([a-z-]+)", run, re.MULTILINE)
-    assert len(asked) > 3
+    assert len(asked) >= targets
     assert set(asked) - known == set()
 
 

@@ -329,9 +329,9 @@ def test_linear(dtype: str, rows: int, inputs: int, outputs: int, finish: int, s
     np.testing.assert_allclose(out[:, :outputs], y, rtol=1e-6, atol=ATOL[dtype])
 
 
-@pytest.mark.skipif(not LEVEL.float16, reason="this level cannot widen float16")
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", [1, TILE_ROWS // 3 + 1, 2 * TILE_ROWS + 3])
-def test_weights_kept_in_float16_give_the_same_bits(rows: int) -> None:
+def test_weights_kept_in_float16_give_the_same_bits(dtype: str, rows: int) -> None:
     """Of all sizes, numbers below the normal ones of float16 included."""
     rng = np.random.default_rng(rows)
     x = rng.normal(0, 1, (rows, 777)).astype(np.float32)
@@ -340,8 +340,8 @@ def test_weights_kept_in_float16_give_the_same_bits(rows: int) -> None:
     weight = weight.astype(np.float16).astype(np.float32)
     bias = rng.normal(0, 1, len(weight)).astype(np.float32)
     kept, wanted = (np.zeros((rows, LEVEL.padded(len(weight))), np.float32) for _ in range(2))
-    _product("float32", x, weight, bias, LINEAR, wanted)
-    _product("float32", x, weight, bias, LINEAR, kept, stored="float16")
+    _product(dtype, x, weight, bias, LINEAR, wanted)
+    _product(dtype, x, weight, bias, LINEAR, kept, stored="float16")
     np.testing.assert_array_equal(kept.view(np.uint32), wanted.view(np.uint32))
 
 
