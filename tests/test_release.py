@@ -40,7 +40,7 @@ def test_all_files_have_the_number_and_the_day(release, files) -> None:  # type:
     assert later.count("99.0.0") == 1
 
 
-@pytest.mark.parametrize("version", ["0.0.9", minigte.__version__, "99.0", "v99.0.0", "99.0.0rc1"])
+@pytest.mark.parametrize("version", ["0.0.9", "0.1.0", minigte.__version__, "99.0", "v99.0.0", "99.0.0rc1"])
 def test_what_is_no_later_version_is_refused(version: str, release, files) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=f"{version} is not a version after"):
         release.prepared(files, version, DAY)

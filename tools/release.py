@@ -26,13 +26,14 @@ def prepared(files: dict[str, str], version: str, day: str) -> dict[str, str]:
     Raises ValueError for a version that is not a later one, and where no change is listed.
     """
     new = dict(files)
-    if f"\n## [{version}] - " in files["CHANGELOG.md"]:
-        return new
     [old] = re.findall(r'__version__ = "(.+)"', files["minigte/version.py"])
+    before, found, rest = files["CHANGELOG.md"].partition(UNRELEASED)
+    changes = rest.partition("\n## ")[0].strip()
+    if version == old and not changes and rest.lstrip().startswith(f"## [{version}] - "):
+        return new
     if not re.fullmatch(r"\d+\.\d+\.\d+", version) or _key(version) <= _key(old):
         raise ValueError(f"{version} is not a version after {old}, as 0.2.0 is after 0.1.0")
-    before, found, rest = files["CHANGELOG.md"].partition(UNRELEASED)
-    if not found or not rest.partition("\n## ")[0].strip():
+    if not found or not changes:
         raise ValueError(f"CHANGELOG.md lists no changes under {UNRELEASED.strip()}")
     new["CHANGELOG.md"] = f"{before}{UNRELEASED}\n## [{version}] - {day}\n{rest}"
     new["minigte/version.py"] = files["minigte/version.py"].replace(f'"{old}"', f'"{version}"')
