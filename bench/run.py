@@ -46,6 +46,7 @@ BATCH_SIZES = {"sentences": (8, 32, 128), "documents": (1, 2, 4, 16), "queries":
 TUNING_TEXTS = {"sentences": 256, "documents": 16, "queries": 32, "mix": 64}
 UNTUNED_BATCH = 8
 LONG_TEXT = 64  # tokens; in the sweep, longer texts get the batch size of documents, others of sentences
+SWEEP_BATCHES = 2 * THREADS  # at least, of each length: some peers give each thread a batch of its own
 
 
 class WorkerError(Exception):
@@ -245,16 +246,13 @@ class Contender:
             self.workers[setting] = self.start(setting)
             self.result.warm_starts.append(self.workers[setting].start_seconds)
 
-    def encode(self, workload: str, texts: list[str], *, single: bool = False) -> Done:
-        """Encode texts as this workload's texts are encoded."""
-        chosen = self.result.chosen[workload]
-        return self.workers[chosen.setting].encode(texts, chosen.batch_size, single=single)
-
     def measure(self, workload: Workload, round_number: int) -> None:
         """One unit: this workload's texts of this round."""
         indices = workload.part(round_number)
         others = machine.Others()
-        done = self.encode(workload.name, self.corpus.of(indices), single=workload.single)
+        chosen = self.result.chosen[workload.name]
+        worker = self.workers[chosen.setting]
+        done = worker.encode(self.corpus.of(indices), chosen.batch_size, single=workload.single)
         seconds = sum(done.seconds)
         tokens = self.corpus.count(indices)
         self.result.units.setdefault(workload.name, []).append(
@@ -280,7 +278,9 @@ class Contender:
     def measure_length(self, length: int) -> None:
         """One point of the sweep: texts of exactly this many tokens."""
         texts = self.corpus.sweep[length]
-        done = self.encode("documents" if length > LONG_TEXT else "sentences", texts)
+        chosen = self.result.chosen["documents" if length > LONG_TEXT else "sentences"]
+        batch_size = min(chosen.batch_size, max(1, len(texts) // SWEEP_BATCHES))
+        done = self.workers[chosen.setting].encode(texts, batch_size)
         speed = length * len(texts) / done.seconds[0]
         self.result.sweep.setdefault(length, []).append(round(speed, 1))
 

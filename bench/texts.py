@@ -25,7 +25,7 @@ DOCUMENT_PARTS = 5
 MIX = {"sentences": 192, "documents": 16, "queries": 48}
 CALIBRATION = 150  # sentences, and as many documents, that no workload contains
 SWEEP_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-SWEEP_TOKENS = 2048
+SWEEP_TOKENS = 4096
 SEED = 20240229
 
 
