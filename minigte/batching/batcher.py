@@ -1,9 +1,9 @@
 """The threads that compute what waits in the queue, a unit of work at a time.
 
-A unit is a few short texts, of whichever requests, or one long text. Where one unit is all there is to do,
-all threads of the backend compute it together, for the shortest wait; where there is more, each thread takes
-units alone, for the most texts a second. Nobody waits for a batch to fill up. A text's bits depend on none
-of this, because the backend's do not.
+A unit is a few short texts, of whichever requests, or one long text. Where there are fewer requests than
+threads, all threads of the backend compute a unit together, for the shortest wait; where there are more, each
+thread takes units alone, for the most texts a second. Nobody waits for a batch to fill up. A text's bits
+depend on none of this, because the backend's do not.
 """
 
 from __future__ import annotations
@@ -246,9 +246,12 @@ class _Work:
 
     def start(self) -> None:
         self.process = os.getpid()
-        for _ in range(self.embedder.backend.threads or 1):
-            self._threads.append(threading.Thread(target=self._serve, name="minigte batcher", daemon=True))
-            self._threads[-1].start()
+        self._threads = [
+            threading.Thread(target=self._serve, name="minigte batcher", daemon=True)
+            for _ in range(self.embedder.backend.threads or 1)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def put(self, job: Job) -> None:
         with self._lock:
@@ -304,7 +307,7 @@ class _Work:
             with self._lock:
                 if self._closed:
                     return
-                pieces = [] if self._together else self.queue.take(UNIT_TOKENS)
+                pieces = [] if self._together else self.queue.take(self._share())
                 if pieces:
                     self._busy += 1
                     self._together = together = self._busy == 1 and not self.queue.tokens
@@ -338,6 +341,11 @@ class _Work:
                 for seconds in waited:
                     self.observer.waited(seconds)
             del pieces, finished  # and all they refer to
+
+    def _share(self) -> int:
+        """How many tokens a free thread takes: where all that are free find requests, an equal part."""
+        free = len(self._threads) - self._busy
+        return min(UNIT_TOKENS, -(-self.queue.tokens // free)) if self.queue.requests >= free else UNIT_TOKENS
 
     def _begin(self, pieces: Sequence[tuple[Job, int]], begun: float) -> list[float]:
         """Note which requests begin with this unit; gives how long each of them has waited."""

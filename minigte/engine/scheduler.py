@@ -27,6 +27,8 @@ from minigte.runtime.resources import usable_cores
 
 # Tokens of the texts that one thread takes at a time, when there are many. Any value gives the same bits.
 UNIT_TOKENS = 256
+# A thread's largest part of their mean, up to which threads that take texts alone are faster than a team.
+EVEN = 1.25
 
 
 class Unit(NamedTuple):
@@ -84,12 +86,12 @@ class Engine:
     ) -> Iterator[tuple[Batch, Float32]]:
         """Yield each batch with its (N, D) float32 last hidden state, in the order given.
 
-        Many texts are shared out among the threads, this one included; where there are fewer units of work
-        than threads, all threads compute each unit together. With ``alone`` this thread does all of it, for
-        a caller who has threads of its own. The bits of a text's rows depend on none of this.
+        Texts are shared out among the threads, this one included; where there are too few, or one of them is
+        long beside the others, all threads compute each unit together. With ``alone`` this thread does all of
+        it, for a caller who has threads of its own. The bits of a text's rows depend on none of this.
         """
         threads = 1 if alone else self.threads
-        stream = (unit for batch in batches for unit in self._units(batch))
+        stream = (unit for batch in batches for unit in self._units(batch, threads))
         ahead = list(itertools.islice(stream, threads))
         units = itertools.chain(ahead, stream)
         if threads == 1 or len(ahead) < threads:
@@ -119,19 +121,22 @@ class Engine:
             for _, job in begun:
                 job.cancel()
 
-    def _units(self, batch: Batch) -> Iterator[Unit]:
-        """Cut a batch between texts into units of nearly equal size, UNIT_TOKENS or one text at most."""
+    def _units(self, batch: Batch, threads: int) -> Iterator[Unit]:
+        """Cut a batch between texts into units of nearly equal size, about UNIT_TOKENS or one text at most.
+
+        A small one is cut into as many as there are threads, where it can be done evenly.
+        """
         input_ids = read_only(batch.input_ids, np.int32)  # (N,)
         offsets = np.ascontiguousarray(batch.offsets, np.int64)  # (B + 1,)
         types = batch.token_type_ids
         token_type_ids = read_only(np.zeros_like(input_ids) if types is None else types, np.int32)  # (N,)
         self._check(input_ids, token_type_ids, offsets)
         out = np.empty((len(input_ids), self._spec.hidden_size), np.float32)
-        count = math.ceil(len(input_ids) / UNIT_TOKENS)
-        texts = len(offsets) - 1
-        inner = np.searchsorted(offsets, np.arange(1, count) * len(input_ids) / count)
-        # Not np.unique: before Python 3.14 it aborts the process if that ends while a daemon thread is in it.
-        cuts = [0, *sorted(set(inner.tolist()) - {0, texts}), texts]
+        cuts = _cuts(offsets, math.ceil(len(input_ids) / UNIT_TOKENS))
+        if len(cuts) <= threads:
+            parts = _cuts(offsets, threads)
+            if np.diff(offsets[parts]).max() * threads <= EVEN * len(input_ids):
+                cuts = parts
         for first, last in itertools.pairwise(cuts):
             rows = slice(offsets[first], offsets[last])
             completes = (batch, out) if last == cuts[-1] else None
@@ -190,3 +195,12 @@ class Engine:
             call(wanted)
         finally:
             self._idle_workspaces.append(idle)
+
+
+def _cuts(offsets: Int64, count: int) -> list[int]:
+    """Where to cut texts (B + 1 offsets) into ``count`` parts or fewer of nearly equal size, with 0 and B."""
+    texts = len(offsets) - 1
+    middles = (offsets[:-1] + offsets[1:]) / 2  # a text belongs to the part in which its middle lies
+    inner = np.searchsorted(middles, np.arange(1, count) * offsets[-1] / count)
+    # Not np.unique: before Python 3.14 it aborts the process if that ends while a daemon thread is in it.
+    return [0, *sorted(set(inner.tolist()) - {0, texts}), texts]

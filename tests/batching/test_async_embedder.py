@@ -30,6 +30,7 @@ from minigte import (
     UnsupportedError,
 )
 from minigte.backend import choose_backend
+from minigte.batching.batcher import Job, _Work
 
 BACKENDS = list({"numpy": None, choose_backend("auto", "float32"): None})
 WORDS = ("the", "cat", "dog", "sat", "on", "mat", "run", "query", "中", "é")
@@ -160,6 +161,33 @@ def test_gte_small_under_load(gte_small, dtype):
         for text, got in zip(pool, results, strict=False):
             np.testing.assert_array_equal(got, right[text])
         np.testing.assert_array_equal(results[-1], np.stack([right[text] for text in pool]))
+
+    asyncio.run(main())
+
+
+def test_free_threads_take_equal_parts_of_what_waits(embedder):
+    class Units:
+        def __init__(self) -> None:
+            self.tokens: list[int] = []
+
+        def computed(self, texts: int, tokens: int) -> None:
+            self.tokens.append(tokens)
+
+        def waited(self, seconds: float) -> None:
+            pass
+
+    async def main():
+        units = Units()
+        work = _Work(embedder, units)
+        loop = asyncio.get_running_loop()
+        jobs = [Job([np.full(7, 5, np.int32)], False, loop.create_future()) for _ in range(12)]
+        for job in jobs:  # before there is any thread
+            work.put(job)
+        work.start()
+        await asyncio.gather(*(job.future for job in jobs))
+        work.close()
+        assert sum(units.tokens) == 84
+        assert max(units.tokens) == 84 // (embedder.backend.threads or 1)
 
     asyncio.run(main())
 
