@@ -10,6 +10,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
 
+from minigte.runtime.resources import running_core
+
 
 class Job:
     """A call that is made once, by whichever thread takes it first."""
@@ -61,30 +63,61 @@ class Helpers:
         self._count = count
         self._process = 0
         self._jobs: SimpleQueue[Job | None]
+        self._threads: list[_Helper]
 
     def offer(self, job: Job) -> None:
         """Let a helper take the job when it can; there may be none, so the caller must be ready to."""
         if self._process != os.getpid():  # threads do not survive a fork
             self._process = os.getpid()
             self._jobs = SimpleQueue()
-            threads = [Thread(target=_serve, args=(self._jobs,), daemon=True) for _ in range(self._count)]
+            self._threads = [_Helper(self._jobs) for _ in range(self._count)]
             # At exit too: a helper must not compute while the interpreter is taken apart.
-            weakref.finalize(self, _dismiss, self._jobs, threads)
+            weakref.finalize(self, _dismiss, self._jobs, self._threads)
             with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
-                for thread in threads:
+                for thread in self._threads:
                     thread.start()
+        elif hasattr(os, "sched_getaffinity") and (core := running_core()) is not None:
+            cores = os.sched_getaffinity(0)
+            for thread in self._threads:
+                thread.keep_off(core, cores)
         self._jobs.put(job)
 
 
-def _serve(jobs: SimpleQueue[Job | None]) -> None:
-    """A helper's life."""
-    while (job := jobs.get()) is not None:
-        with contextlib.suppress(Exception):  # kept in the job
-            job.take()
-        del job  # and all it refers to
+class _Helper(Thread):
+    """A thread that takes jobs until it gets None."""
+
+    def __init__(self, jobs: SimpleQueue[Job | None]) -> None:
+        super().__init__(daemon=True)
+        self._jobs = jobs
+        self._cores: set[int] = set()  # that it may use, once it has kept off one of them
+
+    def run(self) -> None:
+        """Take jobs."""
+        while (job := self._jobs.get()) is not None:
+            with contextlib.suppress(Exception):  # kept in the job
+                job.take()
+            del job  # and all it refers to
+            if self._cores:
+                self._allow(self._cores)
+
+    def keep_off(self, core: int, cores: set[int]) -> None:
+        """Until the end of its next job, use these cores but one; from then on, all of these.
+
+        In a virtual machine Linux takes a core that has been idle for a while for one that the host has taken
+        away, and wakes a sleeping thread on the core of the thread that wakes it. The two would compute in
+        turn, and each wait at a barrier would be a switch between them.
+        """
+        if core in cores and len(cores) > 1:
+            self._cores = cores
+            self._allow(cores - {core})
+
+    def _allow(self, cores: set[int]) -> None:
+        if self.native_id is not None:  # it has been started
+            with contextlib.suppress(OSError):  # it has ended, or a sandbox forbids it
+                os.sched_setaffinity(self.native_id, cores)
 
 
-def _dismiss(jobs: SimpleQueue[Job | None], threads: list[Thread]) -> None:
+def _dismiss(jobs: SimpleQueue[Job | None], threads: list[_Helper]) -> None:
     """Let the helpers finish what they do, and end."""
     for _ in threads:
         jobs.put(None)

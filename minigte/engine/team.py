@@ -16,7 +16,7 @@ from minigte.engine.simd import address, atomic_add, atomic_load, nap, relax, sl
 MEMBERS, SIZE, ARRIVALS, GENERATION = (64 * i for i in range(4))  # byte offsets
 CLOSED = 1 << 32  # added to MEMBERS when the leader stops waiting
 
-SPINS = 500  # looks at a word, some microseconds, before a waiting thread goes to sleep
+SPINS = 8000  # looks at a word, about 0.1 ms, before a waiting thread goes to sleep; to wake it takes as long
 PATIENCE = 8  # naps, some tenths of a millisecond, before the leader starts without the missing helpers
 LOYALTY = 5000  # naps, some tenths of a second, before a helper gives up a leader that does not come
 DISSOLVED = -1  # the size of a team whose leader did not come

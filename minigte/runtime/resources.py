@@ -7,10 +7,11 @@ does. So what a model needs is compared with the limit before it is loaded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from minigte.errors import OutOfMemoryError
@@ -23,6 +24,23 @@ def usable_cores() -> int:
     """How many cores this process may really use: its affinity, and its control group's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, _quota())))
+
+
+def running_core() -> int | None:
+    """The core that this thread runs on at the moment; None where the system does not say."""
+    call = _sched_getcpu()
+    core = -1 if call is None else call()
+    return core if core >= 0 else None
+
+
+@functools.cache
+def _sched_getcpu() -> Callable[[], int] | None:
+    with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
+        import ctypes
+
+        call: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
+        return call
+    return None
 
 
 def require_memory(needed: int, what: str, remedy: str) -> None:

@@ -51,8 +51,8 @@ def test_everything_holds_on(level: str) -> None:
 
 
 # Cascade Lake and Ice Lake, without bfloat16; Skylake servers, without VNNI too; Haswell and its like;
-# 256-bit floats alone; the least. What differs is in the kernels; one forward pass in int8, whose value projection is bfloat16, puts
-# them together.
+# 256-bit floats alone; the least. What differs is in the kernels; one forward pass in int8, whose value
+# projection is bfloat16, puts them together.
 @pytest.mark.parametrize("level", ["avx512-vnni", "avx512", "avx2", "avx", "sse2"])
 def test_kernels_and_a_forward_pass_hold_on(level: str) -> None:
     run(level, "test_kernels.py", "test_forward.py::test_equals_the_reference[head size 64-int8]")

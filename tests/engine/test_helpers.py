@@ -1,0 +1,48 @@
+"""Helper threads keep off the core of the thread that they help."""
+
+import os
+import threading
+
+import pytest
+
+from minigte.engine.helpers import Helpers, Job
+from minigte.runtime.resources import running_core
+
+
+def on_cores(cores: set[int]) -> list[set[int]]:
+    """The cores that a helper may use in a job offered by a thread that may use these, and after it."""
+    found: list[set[int]] = []
+
+    def work() -> None:
+        os.sched_setaffinity(0, cores)
+        job = Job(lambda: found.append(os.sched_getaffinity(0)))
+        helpers.offer(job)
+        job.wait()
+
+    helpers = Helpers(1)
+    for _ in range(3):  # the first starts the helper
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    return found
+
+
+@pytest.mark.skipif(
+    running_core() is None or len(os.sched_getaffinity(0)) < 2, reason="one core, or the system does not say"
+)
+def test_a_helper_keeps_off_the_core_of_who_offers_the_job() -> None:
+    cores = set(sorted(os.sched_getaffinity(0))[:2])
+    first, *later = on_cores(cores)
+    assert first == cores
+    assert all(len(kept) == 1 and kept < cores for kept in later)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_where_there_is_one_core_it_stays_there() -> None:
+    core = {min(os.sched_getaffinity(0))}
+    assert on_cores(core) == [core] * 3
+
+
+@pytest.mark.skipif(running_core() is None, reason="the system does not say")
+def test_the_running_core_is_one_of_those_allowed() -> None:
+    assert running_core() in os.sched_getaffinity(0)
