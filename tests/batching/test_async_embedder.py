@@ -147,6 +147,7 @@ def test_the_same_text_has_the_same_bits_whatever_is_in_flight(embedder):
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 def test_gte_small_under_load(gte_small, dtype):
     embedder = Embedder(gte_small, dtype=dtype)

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.slow
 
 pytest.importorskip("PyInstaller", reason="make test installs it")
 
+UNUSED = ("numba", "llvmlite", "IPython", "matplotlib", "onnx", "pandas", "PIL", "polars", "pyarrow", "scipy")
+UNUSED += ("sklearn", "uvicorn")
+
 PROGRAM = """
 import sys
 import minigte
@@ -34,11 +37,11 @@ print(embedder.backend_name, *map(repr, embedder.encode("the cat sat").tolist())
 
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, frozen without Numba."""
+    """The program, frozen without Numba, and without what is imported for other uses of the package."""
     folder = tmp_path_factory.mktemp("frozen")
     (folder / "program.py").write_text(PROGRAM)
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR"]
-    command += ["--paths", str(ROOT), "--exclude-module", "numba", "--exclude-module", "llvmlite"]
+    command += ["--paths", str(ROOT), *(f"--exclude-module={name}" for name in UNUSED)]
     subprocess.run([*command, "program.py"], cwd=folder, capture_output=True, timeout=550, check=True)
     return folder / "dist" / "program"
 

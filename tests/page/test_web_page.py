@@ -37,7 +37,10 @@ from minigte.reference import TEXTBOOKS
 from minigte.vectors.pooling import normalize, pool
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt-get install nodejs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt-get install nodejs"),
+]
 
 
 def node(task: str, **values: Any) -> Any:

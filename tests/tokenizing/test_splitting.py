@@ -153,6 +153,7 @@ def test_a_prompt_that_is_no_text(tiny_embedder, prompt):
         tiny_embedder.encode("a", prompt=prompt)
 
 
+@pytest.mark.slow
 def test_a_million_empty_texts(tiny_embedder):
     alone = tiny_embedder.encode("")
     seen = 0
