@@ -73,7 +73,7 @@ class Engine:
         model, self.weights_are = packed or Packed(None, "packed in memory")
         self._model = pack_model(spec, weights, dtype, kernels.level) if model is None else model
         self._distance_embeddings = weights.distance_embeddings
-        self._idle_workspaces: list[tuple[Workspace, Begin]] = []
+        self._idle_workspaces: dict[int, list[tuple[Workspace, Begin]]] = {}  # by the size of a team
         self._helpers = Helpers(self.threads - 1)
 
     @property
@@ -181,12 +181,13 @@ class Engine:
     def _run(self, unit: Unit, wanted: int) -> None:
         """Compute a unit in this thread, with up to ``wanted`` - 1 helpers."""
         tokens, level = len(unit.input_ids), self._kernels.level
+        workspaces = self._idle_workspaces.setdefault(wanted, [])
         idle = None
         with contextlib.suppress(IndexError):
-            idle = self._idle_workspaces.pop()
+            idle = workspaces.pop()
         if idle is None or len(idle[0].x) < tokens + level.pad_rows:
             capacity = max(tokens, UNIT_TOKENS)
-            workspace = allocate(self._spec, self.dtype, capacity, self.threads, level)
+            workspace = allocate(self._spec, self.dtype, capacity, wanted, level)
             idle = workspace, self._kernels.bind(self.dtype, self._reaching(capacity), workspace)
         call = idle[1](unit.input_ids, unit.token_type_ids, unit.offsets, unit.out, meeting_point())
         try:
@@ -194,7 +195,7 @@ class Engine:
                 self._helpers.offer(Job(call, 0))
             call(wanted)
         finally:
-            self._idle_workspaces.append(idle)
+            workspaces.append(idle)
 
 
 def _cuts(offsets: Int64, count: int) -> list[int]:
