@@ -345,7 +345,9 @@ class _Work:
     def _share(self) -> int:
         """How many tokens a free thread takes: where all that are free find requests, an equal part."""
         free = len(self._threads) - self._busy
-        return min(UNIT_TOKENS, -(-self.queue.tokens // free)) if self.queue.requests >= free else UNIT_TOKENS
+        if self.queue.requests < free:
+            return UNIT_TOKENS
+        return min(UNIT_TOKENS, math.ceil(self.queue.tokens / free))
 
     def _begin(self, pieces: Sequence[tuple[Job, int]], begun: float) -> list[float]:
         """Note which requests begin with this unit; gives how long each of them has waited."""

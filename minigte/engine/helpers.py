@@ -67,20 +67,31 @@ class Helpers:
 
     def offer(self, job: Job) -> None:
         """Let a helper take the job when it can; there may be none, so the caller must be ready to."""
-        if self._process != os.getpid():  # threads do not survive a fork
-            self._process = os.getpid()
-            self._jobs = SimpleQueue()
-            self._threads = [_Helper(self._jobs) for _ in range(self._count)]
-            # At exit too: a helper must not compute while the interpreter is taken apart.
-            weakref.finalize(self, _dismiss, self._jobs, self._threads)
-            with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
-                for thread in self._threads:
-                    thread.start()
-        elif hasattr(os, "sched_getaffinity") and (core := running_core()) is not None:
+        self._start()
+        self._jobs.put(job)
+
+    def form_team(self, call: Callable[[int], object], count: int) -> None:
+        """Let up to ``count`` helpers make ``call(0)`` beside this thread, on other cores than this one."""
+        if not self._start() and (core := running_core()) is not None:
             cores = os.sched_getaffinity(0)
             for thread in self._threads:
                 thread.keep_off(core, cores)
-        self._jobs.put(job)
+        for _ in range(count):
+            self._jobs.put(Job(call, 0))
+
+    def _start(self) -> bool:
+        """Start the threads, unless this process has them; whether it had none."""
+        if self._process == os.getpid():  # threads do not survive a fork
+            return False
+        self._process = os.getpid()
+        self._jobs = SimpleQueue()
+        self._threads = [_Helper(self._jobs) for _ in range(self._count)]
+        # At exit too: a helper must not compute while the interpreter is taken apart.
+        weakref.finalize(self, _dismiss, self._jobs, self._threads)
+        with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
+            for thread in self._threads:
+                thread.start()
+        return True
 
 
 class _Helper(Thread):

@@ -133,9 +133,9 @@ class Engine:
         self._check(input_ids, token_type_ids, offsets)
         out = np.empty((len(input_ids), self._spec.hidden_size), np.float32)
         cuts = _cuts(offsets, math.ceil(len(input_ids) / UNIT_TOKENS))
-        if len(cuts) <= threads:
+        if len(cuts) <= threads < len(offsets):
             parts = _cuts(offsets, threads)
-            if np.diff(offsets[parts]).max() * threads <= EVEN * len(input_ids):
+            if len(parts) > threads and np.diff(offsets[parts]).max() * threads <= EVEN * len(input_ids):
                 cuts = parts
         for first, last in itertools.pairwise(cuts):
             rows = slice(offsets[first], offsets[last])
@@ -191,8 +191,8 @@ class Engine:
             idle = workspace, self._kernels.bind(self.dtype, self._reaching(capacity), workspace)
         call = idle[1](unit.input_ids, unit.token_type_ids, unit.offsets, unit.out, meeting_point())
         try:
-            for _ in range(wanted - 1):
-                self._helpers.offer(Job(call, 0))
+            if wanted > 1:
+                self._helpers.form_team(call, wanted - 1)
             call(wanted)
         finally:
             workspaces.append(idle)

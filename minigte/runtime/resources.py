@@ -35,6 +35,8 @@ def running_core() -> int | None:
 
 @functools.cache
 def _sched_getcpu() -> Callable[[], int] | None:
+    if not hasattr(os, "sched_getaffinity"):  # what to do with a core's number is not there either
+        return None
     with contextlib.suppress(ImportError, OSError, AttributeError, TypeError):
         import ctypes
 

@@ -2,28 +2,39 @@
 
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from minigte.engine.helpers import Helpers, Job
+from minigte.engine.helpers import Helpers
 from minigte.runtime.resources import running_core
 
 
 def on_cores(cores: set[int]) -> list[set[int]]:
-    """The cores that a helper may use in a job offered by a thread that may use these, and after it."""
+    """The cores that a helper may use in a team of a thread that may use these; after it, it may use all."""
     found: list[set[int]] = []
 
     def work() -> None:
         os.sched_setaffinity(0, cores)
-        job = Job(lambda: found.append(os.sched_getaffinity(0)))
-        helpers.offer(job)
-        job.wait()
+        made = threading.Event()
+
+        def call(_: int) -> None:
+            found.append(os.sched_getaffinity(0))
+            made.set()
+
+        helpers.form_team(call, 1)
+        assert made.wait(60)
 
     helpers = Helpers(1)
     for _ in range(3):  # the first starts the helper
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(work).result()
+        (helper,) = helpers._threads
+        end = time.monotonic() + 60
+        while os.sched_getaffinity(helper.native_id or -1) != cores:  # it does that behind the call
+            assert time.monotonic() < end
+            time.sleep(0.001)
     return found
 
 
