@@ -141,7 +141,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _sweep(tokenizer: Tokenizer, documents: list[str]) -> dict[int, list[str]]:
-    """Real documents cut to exactly so many tokens, SWEEP_TOKENS tokens for every length.
+    """Real documents cut to exactly so many tokens, at most SWEEP_TOKENS tokens for every length.
+
+    None is there twice: a program may compute equal texts once.
 
     A cut text keeps its length only if its tokens, read as text, become the same number of tokens again;
     texts that do not are passed over.
@@ -150,11 +152,12 @@ def _sweep(tokenizer: Tokenizer, documents: list[str]) -> dict[int, list[str]]:
     sweep: dict[int, list[str]] = {}
     for length in SWEEP_LENGTHS:
         cut = [tokenizer.decode(ids[: length - 2]) for ids in bodies if len(ids) >= length - 2]
+        cut = list(dict.fromkeys(cut))
         exact = [t for t, e in zip(cut, tokenizer.encode_batch(cut), strict=True) if len(e) == length]
         wanted = SWEEP_TOKENS // length
         if len(exact) < min(wanted, 4):
             raise ValueError(f"too few documents make texts of {length} tokens: {len(exact)}")
-        sweep[length] = (exact * -(-wanted // len(exact)))[:wanted]
+        sweep[length] = exact[:wanted]
     return sweep
 
 
