@@ -6,7 +6,7 @@
     python tools/mteb_table.py --page                          (measure nothing, write the page again)
 
 Every score goes into bench/results/quality/MODEL.json as soon as it is there. A run that was stopped goes on
-where it stopped: scores of the same versions, weights and texts are kept, unless --again is given.
+where it stopped: scores of the same versions, weights, texts and arithmetic are kept, but with --again.
 
 --data holds one folder a task, under mteb's name of it:
 
@@ -135,6 +135,10 @@ METRICS = {
 
 Rows = list[dict[str, Any]]
 Results = dict[str, dict[str, dict[str, Any]]]  # task -> run -> what was measured
+
+
+# Short and long texts, whose vectors say whether the arithmetic is what it was.
+ARITHMETIC = ["a cat", "How many people live in Berlin?", "Les vecteurs ont les mêmes bits. " * 40]
 
 
 def say(message: str) -> None:
@@ -287,8 +291,18 @@ def load_transformers(embedder: Embedder) -> Any:
     return SentenceTransformer(modules=modules, device="cpu").eval()
 
 
+def arithmetic_of(embedder: Embedder) -> str:
+    """What tells apart two ways of computing: the sha256 of the vectors of some texts."""
+    vectors = embedder.encode(ARITHMETIC, truncation="ignore")
+    return hashlib.sha256(vectors.tobytes()).hexdigest()
+
+
 def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]:
-    """What mteb evaluates, its ``encode_kwargs``, and the versions of what computes."""
+    """What mteb evaluates, its ``encode_kwargs``, and what tells apart two computations.
+
+    minigte's version does not do that alone: between two releases its arithmetic can change, and that of a
+    processor with matrix registers is another.
+    """
     from minigte.integrations.mteb import EmbedderWrapper
 
     dtype = run if run in DTYPES else "float32"
@@ -306,7 +320,7 @@ def load_run(run: str, model: str) -> tuple[Any, dict[str, Any], dict[str, str]]
 
         computed |= {"torch": torch.__version__, "transformers": transformers.__version__}
         return load_transformers(embedder), {"batch_size": 32}, computed
-    computed |= {"minigte": minigte.__version__}
+    computed |= {"minigte": minigte.__version__, "arithmetic": arithmetic_of(embedder)}
     return EmbedderWrapper(embedder), {"batch_size": 256, "truncation": "ignore"}, computed
 
 
@@ -543,7 +557,7 @@ def section(model: str, results: Results) -> str:
             for runs in results.values()
             for measured in runs.values()
             for what, version in measured["of"].items()
-            if what not in ("texts", "weights")
+            if what not in ("texts", "weights", "arithmetic")
         }
     )
     dates = sorted({measured["date"] for runs in results.values() for measured in runs.values()})

@@ -335,6 +335,17 @@ def test_the_table_is_measured_resumed_and_written(tmp_path, tool, monkeypatch, 
     tool.main([*command, "--runs", "float32", "--tasks", "BIOSSES"])  # other texts are measured anew
     assert "already" not in capsys.readouterr().err
 
+    monkeypatch.setattr(tool, "arithmetic_of", lambda embedder: "another")
+    tool.main([*command, "--runs", "float32", "--tasks", "BIOSSES"])  # so is what is computed in another way
+    assert "already" not in capsys.readouterr().err
+
+
+def test_the_arithmetic_of_a_dtype_is_its_own(tmp_path, tool):
+    folder = tiny_model(tmp_path / "model")
+    seen = [tool.arithmetic_of(Embedder(folder, dtype=dtype)) for dtype in ("float32", "bfloat16", "int8")]
+    assert len(set(seen)) == 3
+    assert tool.arithmetic_of(Embedder(folder, dtype="int8", threads=1)) == seen[2]
+
 
 class DatasetHub(Hub):
     """The Hub's other kind of repository; its addresses only say so in one more word."""
