@@ -32,7 +32,7 @@ BENCH_MODEL_ONNX = $(BENCH_CACHE)/$(notdir $(BENCH_MODEL)).onnx
 bench-model: $(BENCH_VENV)/minigte  ## measure BENCH_MODEL beside ONNX Runtime and OpenVINO, in all dtypes
 	mkdir -p bench/results/models
 	$(BENCH_PYTHON) bench/export.py $(BENCH_MODEL) $(BENCH_MODEL_ONNX) --base-size-like $(BENCH_LIKE)
-	$(BENCH_PYTHON) bench/run.py --model $(BENCH_MODEL) --onnx $(BENCH_MODEL_ONNX) --only minigte onnxruntime openvino --out bench/results/models/$(notdir $(BENCH_MODEL))-$(BENCH_DAY).json $(BENCH_ARGS)
+	$(BENCH_PYTHON) bench/run.py --model $(BENCH_MODEL) --onnx $(BENCH_MODEL_ONNX) --no-sweep --only 'minigte float32' 'minigte bfloat16' 'minigte int8' 'onnx runtime' openvino --out bench/results/models/$(notdir $(BENCH_MODEL))-$(BENCH_DAY).json $(BENCH_ARGS)
 
 bench-search: .venv-dev/installed  ## measure a query among a million stored vectors, rewrite its table (some minutes)
 	.venv-dev/bin/python bench/search.py $(BENCH_ARGS)

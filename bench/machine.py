@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -22,7 +23,7 @@ FLAGS = (
 QUIET = 0.05  # a machine is quiet if others use at most this share of its time
 
 
-def facts() -> dict[str, object]:
+def facts() -> dict[str, Any]:
     """CPU, cores, instruction sets, memory, operating system and Python, as they are in this process."""
     described = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
     cpu = {key.strip(): value.strip() for key, _, value in described}

@@ -1,7 +1,8 @@
 """From the raw JSON of runs to the tables and plots of bench/README.md: ``python bench/report.py``.
 
 Every file in bench/results becomes a section between that page's two markers, newest first, and two PNG
-files beside it; a summary of the newest goes to README.md. No number is written by hand.
+files beside it; a summary of the newest goes to README.md. Files in bench/results/models, of other models
+(`make bench-model`), become a table each. No number is written by hand.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Ops = dict[str, float]  # a kernel's name -> its median GFLOP/s, or GB/s
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
+BEGIN_MODELS, END_MODELS = "<!-- models: written by report.py -->", "<!-- end of models -->"
 OURS = "minigte"
 PRECISIONS = ("float32", "bfloat16", "int8")
 BANDWIDTH = ("copy", "layer norm", "gelu", "softmax", "quantize rows")  # ops bound by memory: GB/s
@@ -54,6 +56,12 @@ def p95(result: Result) -> float:
 def spread(values: list[float]) -> str:
     """Half the distance of the lowest and the highest value, in percent of the median."""
     return f"±{50 * (max(values) - min(values)) / median(values):.0f} %"
+
+
+def peak_megabytes(result: Result) -> float:
+    """The most memory that the process with this peer had, up to the last of its documents."""
+    peak: int = max(unit["peak_rss"] for unit in result["units"]["documents"])
+    return peak / 1e6
 
 
 def measured(run: Run) -> list[Result]:
@@ -123,8 +131,7 @@ def cost_table(run: Run) -> str:
     """Memory, start-up, disk, and the time a conversion takes."""
     rows = []
     for result in measured(run):
-        peak = max(unit["peak_rss"] for unit in result["units"]["documents"])
-        row = [*label(result), f"{peak / 1e6:,.0f}", f"{result['cold_start']:.2f}"]
+        row = [*label(result), f"{peak_megabytes(result):,.0f}", f"{result['cold_start']:.2f}"]
         row.append(f"{median(result['warm_starts']):.2f}")
         row.append(f"{result['install_bytes'] / 1e6:,.0f}")
         conversion = sum(result["conversion_seconds"].values())
@@ -200,6 +207,33 @@ def summary(run: Run) -> str:
     title = "Speed of minigte in bold, of the fastest peer of the same dtype in brackets."
     losses = f"\n\nWhere another program is ahead: {', '.join(ahead)}." if ahead else ""
     return f"{title} {where}:\n\n{table(header, rows)}{losses}"
+
+
+def model_section(run: Run, name: str) -> str:
+    """Speed and memory of another model, beside the best peer of the same dtype."""
+    rows = []
+    for precision in PRECISIONS:
+        cells = [precision]
+        for workload in (*BATCHED, "queries"):
+            if seen := compare(run, precision, workload):
+                digits = ".2f" if workload == "queries" else ",.0f"
+                ratio = seen.ours / seen.theirs
+                cells.append(f"**{seen.ours:{digits}}** ({ratio:.2f} × {seen.best} {seen.theirs:{digits}})")
+        if len(cells) == 1:
+            continue
+        results = {r["name"]: r for r in measured(run) if r["precision"] == precision}
+        peaks = {name: peak_megabytes(result) for name, result in results.items()}
+        least = min(peaks.keys() - {OURS}, key=peaks.__getitem__)
+        cosines = {name: f"{result['cosine']['sentences']['mean']:.5f}" for name, result in results.items()}
+        others = ", ".join(f"{name} {cosine}" for name, cosine in cosines.items() if name != OURS)
+        cells.append(f"**{peaks[OURS]:,.0f}** ({least} {peaks[least]:,.0f})")
+        rows.append([*cells, f"**{cosines[OURS]}** ({others})"])
+    tokens = {name: f"{w['tokens'] / w['texts']:.0f} tokens" for name, w in run["workloads"].items()}
+    speed = [f"{workload} of {tokens[workload]}, tokens/s" for workload in BATCHED]
+    header = ["dtype", *speed, "one query, p50 ms", "peak RSS on documents, MB", "cosine of sentences, mean"]
+    rounds = f"{run['rounds']} {'round' if run['rounds'] == 1 else 'rounds'}"
+    where = f"{run['machine']['cpu']}, {run['threads']} threads, {rounds}, {run['started'][:10]}"
+    return f"### {name}\n\n{where}:\n\n{table(header, rows)}"
 
 
 def kernels_table(ops: Ops, together: Ops) -> str:
@@ -438,6 +472,9 @@ def main() -> None:
         sections.append(profile(run))
     write_between_markers(HERE / "README.md", BEGIN, END, *filter(None, sections))
     write_between_markers(HERE.parent / "README.md", BEGIN, END, *newest)
+    models = sorted((HERE / "results" / "models").glob("*.json"))
+    tables_of_models = [model_section(json.loads(path.read_text()), path.stem) for path in models]
+    write_between_markers(HERE / "README.md", BEGIN_MODELS, END_MODELS, *tables_of_models)
 
 
 if __name__ == "__main__":

@@ -233,15 +233,22 @@ class Contender:
             finally:
                 worker.close()
 
+    def take_choices(self, path: Path) -> None:
+        """Settle on what another run found best."""
+        chosen = json.loads(path.read_text())["peers"].get(self.peer.key, {}).get("chosen")
+        if not chosen:
+            raise WorkerError(f"{path} has no choices for it: measure without --tuned")
+        self.result.chosen = {name: Choice(**choice) for name, choice in chosen.items()}
+
     def choose(self) -> None:
-        """Settle on the best of what was tried, and start a worker for each setting in use."""
+        """Settle on the best of what was tried, where nothing is settled, and start the workers."""
         for workload in self.corpus.workloads:
             size = 1 if workload.single else UNTUNED_BATCH
             choice = Choice(self.peer.settings[0], size if self.peer.batches else 0)
             if trials := self.result.tuning.get(workload.name):
                 best = max(trials, key=lambda trial: trial.tokens_per_second)
                 choice = Choice(best.setting, best.batch_size)
-            self.result.chosen[workload.name] = choice
+            self.result.chosen.setdefault(workload.name, choice)
         for setting in dict.fromkeys(choice.setting for choice in self.result.chosen.values()):
             self.workers[setting] = self.start(setting)
             self.result.warm_starts.append(self.workers[setting].start_seconds)
@@ -305,9 +312,11 @@ def readable(document: object) -> str:
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda inner: " ".join(inner[0].split()), text) + "\n"
 
 
-def measure(contenders: list[Contender], corpus: Corpus, rounds: int, *, quick: bool) -> Iterator[int]:
+def measure(
+    contenders: list[Contender], corpus: Corpus, rounds: int, *, tune: bool, sweep: bool
+) -> Iterator[int]:
     """Take every contender through the run; yields after each round."""
-    for step in (Contender.cold_start, *(() if quick else (Contender.tune,)), Contender.choose):
+    for step in (Contender.cold_start, *((Contender.tune,) if tune else ()), Contender.choose):
         for contender in contenders:
             if not contender.result.error:
                 with contender.trying():
@@ -323,7 +332,7 @@ def measure(contenders: list[Contender], corpus: Corpus, rounds: int, *, quick: 
                     continue
                 with contender.trying():
                     contender.measure(workload, number)
-        if number < SWEEP_ROUNDS:
+        if sweep and number < SWEEP_ROUNDS:
             for length in corpus.sweep:
                 say(f"round {number + 1} of {rounds}, texts of {length} tokens")
                 for contender in turn:
@@ -343,6 +352,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round, few texts, few peers, no tuning")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="peers whose name contains one of these")
     parser.add_argument("--rounds", type=int, help="how often everything is measured (5; quick: 1)")
+    parser.add_argument("--tuned", type=Path, help="take the settings of this run, of a model as large")
+    parser.add_argument("--no-sweep", action="store_true", help="leave out what only the chart shows")
     parser.add_argument("--data", type=Path, default=shared / "data" / "mteb", help="MTEB folder")
     parser.add_argument("--model", type=Path, default=Path(model), help="model folder (MINIGTE_MODEL)")
     parser.add_argument("--onnx", type=Path, default=Path(onnx), help="its ONNX export (MINIGTE_BENCH_ONNX)")
@@ -385,6 +396,8 @@ def main(arguments: list[str] | None = None) -> None:
     for contender in contenders:
         with contender.trying():
             contender.prepare(source, kept)
+            if options.tuned:
+                contender.take_choices(options.tuned)
     ready = [contender for contender in contenders if not contender.result.error]
     if not ready:
         raise SystemExit("no peer is ready to run")
@@ -404,8 +417,9 @@ def main(arguments: list[str] | None = None) -> None:
             for w in corpus.workloads
         },
     }
+    tune = not (options.quick or options.tuned)
     try:
-        for number in measure(ready, corpus, rounds, quick=options.quick):
+        for number in measure(ready, corpus, rounds, tune=tune, sweep=not options.no_sweep):
             document["rounds"] = number + 1
             document["minutes"] = round((datetime.now(timezone.utc) - started).total_seconds() / 60, 1)
             document["peers"] = {c.peer.key: asdict(c.result) for c in contenders}

@@ -143,14 +143,16 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _sweep(tokenizer: Tokenizer, documents: list[str]) -> dict[int, list[str]]:
     """Real documents cut to exactly so many tokens, at most SWEEP_TOKENS tokens for every length.
 
-    None is there twice: a program may compute equal texts once.
+    Lengths that the model does not read are left out. No text is there twice: a program may compute equal
+    texts once.
 
     A cut text keeps its length only if its tokens, read as text, become the same number of tokens again;
     texts that do not are passed over.
     """
     bodies = [e.ids[1:-1] for e in tokenizer.encode_batch(documents)]
     sweep: dict[int, list[str]] = {}
-    for length in SWEEP_LENGTHS:
+    limit = tokenizer.truncation["max_length"]
+    for length in (length for length in SWEEP_LENGTHS if length <= limit):
         cut = [tokenizer.decode(ids[: length - 2]) for ids in bodies if len(ids) >= length - 2]
         cut = list(dict.fromkeys(cut))
         exact = [t for t, e in zip(cut, tokenizer.encode_batch(cut), strict=True) if len(e) == length]

@@ -169,8 +169,8 @@ def test_the_pages_show_the_figures_that_are_kept(tmp_path: Path) -> None:
     shutil.copytree(BENCH / "results", bench / "results", ignore=shutil.ignore_patterns("*.md", "*.png"))
     for page in ("README.md", "bench/README.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        between = re.compile(r"(<!-- results: .*? -->).*?(<!-- end of results -->)", re.DOTALL)
-        (tmp_path / page).write_text(between.sub(r"\1\2", text), encoding="utf-8")
+        between = re.compile(r"(<!-- (results|models): .*? -->).*?(<!-- end of \2 -->)", re.DOTALL)
+        (tmp_path / page).write_text(between.sub(r"\1\3", text), encoding="utf-8")
     run("bench/course", short=f"course.RESULTS = pathlib.Path({str(bench / 'results')!r})")
     run("bench/report", short=f"report.HERE = pathlib.Path({str(bench)!r})")
     for path in (tmp_path / "README.md", *bench.rglob("*.md")):
