@@ -473,7 +473,8 @@ def main() -> None:
     write_between_markers(HERE / "README.md", BEGIN, END, *filter(None, sections))
     write_between_markers(HERE.parent / "README.md", BEGIN, END, *newest)
     models = sorted((HERE / "results" / "models").glob("*.json"))
-    tables_of_models = [model_section(json.loads(path.read_text()), path.stem) for path in models]
+    # MODEL-YEAR-MONTH-DAY.json
+    tables_of_models = [model_section(json.loads(p.read_text()), p.stem.rsplit("-", 3)[0]) for p in models]
     write_between_markers(HERE / "README.md", BEGIN_MODELS, END_MODELS, *tables_of_models)
 
 
