@@ -118,8 +118,10 @@ def test_long_pairs(model):
     long = "cat dog " * 100_000
     with pytest.warns(TruncationWarning, match="2 of 3 texts have more than 32"):
         scores = model.predict([("cat", long), (long, long), ("cat", "dog")])
-    assert scores[0] == model.predict(("cat", "cat dog " * 100), truncation="ignore")
-    assert scores[1] == model.predict(("cat dog " * 50, "cat dog " * 50), truncation="ignore")
+    # How NumPy's BLAS sums a row may depend on how many rows there are; the engine's bits do not.
+    tolerance = 1e-6 if model.backend.threads is None else 0
+    for score, words in zip(scores, [("cat", "cat dog " * 100), ("cat dog " * 50,) * 2], strict=False):
+        assert model.predict(words, truncation="ignore") == pytest.approx(score, rel=0, abs=tolerance)
     with pytest.raises(InputTooLongError, match=r"inputs\[1\] .*32 tokens"):
         model.predict([("cat", "dog"), ("cat", long)], truncation="error")
 

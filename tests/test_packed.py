@@ -294,11 +294,12 @@ def test_small_models_are_packed_in_memory(tmp_path, cache):
 
 
 def test_the_cache_has_a_limit(folder, cache, vectors, monkeypatch):
-    monkeypatch.setattr(packed_folders, "LIMIT", 20 << 20)
     Embedder(folder)
     [first] = packed(cache)
+    size = first.stat().st_size  # which the processor's panels decide
+    monkeypatch.setattr(packed_folders, "LIMIT", size + size // 2)
     os.utime(first, (1, 1))
-    (cache / f".{first.name}.abc.part").write_bytes(bytes(12 << 20))
+    (cache / f".{first.name}.abc.part").write_bytes(bytes(size // 2))
     os.utime(cache / f".{first.name}.abc.part", (0, 0))
     tiny.write_model(folder, CONFIG, seed=1)
     Embedder(folder)
@@ -306,7 +307,7 @@ def test_the_cache_has_a_limit(folder, cache, vectors, monkeypatch):
     assert second != first
     assert sorted(cache.glob(".*")) == []
     tiny.write_model(folder, CONFIG)
-    monkeypatch.setattr(packed_folders, "LIMIT", 9 << 20)
+    monkeypatch.setattr(packed_folders, "LIMIT", size - 1)
     loaded(folder, "packed in memory", vectors)
     assert packed(cache) == [second]
 

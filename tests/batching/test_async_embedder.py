@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import subprocess
@@ -196,12 +197,15 @@ def test_free_threads_take_equal_parts_of_what_waits(embedder):
 def test_several_loops_may_share_one(embedder):
     served = AsyncEmbedder(embedder)
     right = embedder.encode(["a cat", "dog"])
+    # How NumPy's BLAS sums a row may depend on how many rows there are; the engine's bits do not.
+    tolerance = 1e-6 if embedder.backend.threads is None else 0
+    assert_same = functools.partial(np.testing.assert_allclose, rtol=0, atol=tolerance)
     failures = []
 
     def use():
         async def main():
             for _ in range(20):
-                np.testing.assert_array_equal(await served.encode(["a cat", "dog"]), right)
+                assert_same(await served.encode(["a cat", "dog"]), right)
 
         try:
             asyncio.run(main())
