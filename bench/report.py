@@ -58,6 +58,11 @@ def spread(values: list[float]) -> str:
     return f"±{50 * (max(values) - min(values)) / median(values):.0f} %"
 
 
+def text_lengths(run: Run) -> dict[str, str]:
+    """How long a workload's texts are on average, in words: {workload: "11 tokens"}."""
+    return {name: f"{w['tokens'] / w['texts']:.0f} tokens" for name, w in run["workloads"].items()}
+
+
 def peak_megabytes(result: Result) -> float:
     """The most memory that the process with this peer had, up to the last of its documents."""
     peak: int = max(unit["peak_rss"] for unit in result["units"]["documents"])
@@ -199,7 +204,7 @@ def summary(run: Run) -> str:
             cells.append(f"**{seen.ours:{digits}}** ({seen.best} {seen.theirs:{digits}})")
         else:
             rows.append(cells)
-    length = {name: f"{w['tokens'] / w['texts']:.0f} tokens" for name, w in run["workloads"].items()}
+    length = text_lengths(run)
     batched = [f"{name} of {length[name]}, tokens/s" for name in ("sentences", "documents")]
     header = ["dtype", *batched, "one query, p50 ms"]
     machine = run["machine"]
@@ -228,8 +233,8 @@ def model_section(run: Run, name: str) -> str:
         others = ", ".join(f"{name} {cosine}" for name, cosine in cosines.items() if name != OURS)
         cells.append(f"**{peaks[OURS]:,.0f}** ({least} {peaks[least]:,.0f})")
         rows.append([*cells, f"**{cosines[OURS]}** ({others})"])
-    tokens = {name: f"{w['tokens'] / w['texts']:.0f} tokens" for name, w in run["workloads"].items()}
-    speed = [f"{workload} of {tokens[workload]}, tokens/s" for workload in BATCHED]
+    length = text_lengths(run)
+    speed = [f"{workload} of {length[workload]}, tokens/s" for workload in BATCHED]
     header = ["dtype", *speed, "one query, p50 ms", "peak RSS on documents, MB", "cosine of sentences, mean"]
     rounds = f"{run['rounds']} {'round' if run['rounds'] == 1 else 'rounds'}"
     where = f"{run['machine']['cpu']}, {run['threads']} threads, {rounds}, {run['started'][:10]}"

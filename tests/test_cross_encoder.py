@@ -120,7 +120,7 @@ def test_long_pairs(model):
         scores = model.predict([("cat", long), (long, long), ("cat", "dog")])
     # How NumPy's BLAS sums a row may depend on how many rows there are; the engine's bits do not.
     tolerance = 1e-6 if model.backend.threads is None else 0
-    for score, words in zip(scores, [("cat", "cat dog " * 100), ("cat dog " * 50,) * 2], strict=False):
+    for score, words in zip(scores[:2], [("cat", "cat dog " * 100), ("cat dog " * 50,) * 2], strict=True):
         assert model.predict(words, truncation="ignore") == pytest.approx(score, rel=0, abs=tolerance)
     with pytest.raises(InputTooLongError, match=r"inputs\[1\] .*32 tokens"):
         model.predict([("cat", "dog"), ("cat", long)], truncation="error")
