@@ -54,9 +54,6 @@ ELSEWHERE = {
 # used.
 KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
 
-# The pooling modes that do not count a text's tokens from the first of the batch's longest text.
-PADDED_ALIKE = frozenset({"lasttoken", "max", "mean", "mean_sqrt_len_tokens"})
-
 # The keys of 1_Pooling/config.json before sentence-transformers 5.2, each true or false, in the order
 # in which several are put side by side.
 OLD_POOLING_KEYS = {
@@ -159,9 +156,9 @@ def read_config(folder: Path) -> ModelConfig:
 
     tokenizer_class = config_json.get("tokenizer_class") or architecture.tokenizer_class
     tokenizer = read_tokenizer_config(transformer, tokenizer_class, chat_template=has_modules)
-    counted = any(row.field == "position_embeddings" for row in architecture.parameters)
-    if not counted and PADDED_ALIKE.issuperset(fields.get("pooling_modes", ("mean",))):
-        tokenizer = dataclasses.replace(tokenizer, any_padding_side=True)
+    has_positions = any(row.field == "position_embeddings" for row in architecture.parameters)
+    # Padding in front of a text moves its places, which changes it where each has a row of its own.
+    tokenizer = dataclasses.replace(tokenizer, any_padding_side=not has_positions)
     lengths = read_sentence_bert(transformer, fields) if has_modules else {}
     # The first that is stated counts, but never more than there are positions.
     limits = (lengths.pop("max_seq_length", None), tokenizer.model_max_length)

@@ -110,6 +110,7 @@ KEYS: dict[str, Keys] = {
             "attn_implementation chunk_size_feed_forward dtype name_or_path output_attentions "
             "output_hidden_states return_dict torch_dtype torchscript transformers.js_config "
             "transformers_version use_bfloat16 use_cache xla_device "
+            "language name "  # of deepset's models
             # training
             "attention_probs_dropout_prob gradient_checkpointing hidden_dropout_prob initializer_range "
             # the heads of other tasks, and the ids of tokens, which the tokenizer's own files decide

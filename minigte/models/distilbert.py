@@ -103,7 +103,14 @@ ARCHITECTURE = Architecture(
     layer=LAYER,
     tokenizer_class="DistilBertTokenizer",
     activation="activation",
-    harmless=("attention_dropout", "dropout", "qa_dropout", "seq_classif_dropout", "sinusoidal_pos_embds"),
+    harmless=(
+        "attention_dropout",
+        "dropout",
+        "qa_dropout",
+        "seq_classif_dropout",
+        "sinusoidal_pos_embds",
+        "tie_weights_",  # of transformers before 5: whether the masked language model's head is the embeddings
+    ),
     prefixes=("distilbert.",),
     unused=("embeddings.position_ids",),
 )

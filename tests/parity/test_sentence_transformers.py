@@ -98,6 +98,20 @@ def test_a_tokenizer_that_adds_no_special_tokens(tmp_path: Path) -> None:
     assert_close(Embedder(folder).encode(texts), load_sentence_transformer(folder).encode(texts))
 
 
+@pytest.mark.parametrize("mode", POOLING_MODES)
+@pytest.mark.parametrize("name", ["bloom", "modernbert", "t5"])
+def test_padding_in_front(tmp_path: Path, name: str, mode: str) -> None:
+    """There a text's vector is the same whatever the batch pads it to, where places have no rows."""
+    folder = tiny.write_model(tmp_path, architectures.CASES[name].config, seed=5, pad_token_id=0)
+    tiny.write_sentence_transformers(folder, modes=[mode], normalize=False)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    tiny.write_json(folder / "tokenizer_config.json", {**settings, "padding_side": "left"})
+    model = load_sentence_transformer(folder)
+    texts = [text for text in TEXTS if len(text) < 40]
+    assert model.tokenizer(texts, padding=True)["attention_mask"][-1][0] == 0
+    assert_close(Embedder(folder).encode(texts), model.encode(texts))
+
+
 def test_a_folder_of_transformers_alone_is_mean_pooled_as_there(tmp_path: Path) -> None:
     folder = tiny.write_model(tmp_path, seed=5, bare=True)
     with pytest.warns(AssumptionWarning, match="no modules.json: mean pooling and no L2 norm"):

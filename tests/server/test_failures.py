@@ -200,10 +200,10 @@ def test_told_to_stop_it_answers_what_has_come_in(heavy_model, number, connect):
     with running("--model", str(heavy_model)) as server, concurrent.futures.ThreadPoolExecutor() as pool:
         idle = connect(server)
         jobs = [
-            pool.submit(httpx.post, f"{server.url}/embed", json={"inputs": MANY[:300]}, timeout=60)
+            pool.submit(httpx.post, f"{server.url}/embed", json={"inputs": MANY}, timeout=60)
             for _ in range(3)
         ]
-        wait_until(lambda: server.metric("minigte_queue_tokens") > 0)
+        wait_until(lambda: server.metric("minigte_requests_in_flight") == 4)  # and the one that asks
         begun = time.monotonic()
         assert server.stop(number) == 0
         assert time.monotonic() - begun < 40
