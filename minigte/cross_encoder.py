@@ -17,10 +17,18 @@ from minigte.arrays import Float32
 from minigte.backend import choose_backend, load_model
 from minigte.calls.arguments import TRUNCATIONS, one_of, whole_number, yes_or_no
 from minigte.calls.caller import warn_caller
-from minigte.calls.sentence_transformers import BACKENDS, ENCODE_OPTIONS, LOAD_OPTIONS, accept
+from minigte.calls.sentence_transformers import (
+    BACKENDS,
+    PREDICT_OPTIONS,
+    RANK_OPTIONS,
+    RERANKER_OPTIONS,
+    Model,
+    accept,
+    takes_old_names,
+)
 from minigte.errors import CheckpointError, InputError
-from minigte.loading.cross_encoder_config import FUNCTIONS, ActivationFn, read_cross_encoder_config
-from minigte.loading.sources import find_model
+from minigte.loading.cross_encoder_config import ACTIVATION_FNS, ActivationFn, read_cross_encoder_config
+from minigte.loading.sources import find_again, find_model
 from minigte.loading.weights import load_classification_head
 from minigte.reference.heads import classify
 from minigte.runtime.progress import Progress
@@ -30,7 +38,7 @@ from minigte.tokenizing.tokenizer import Tokenizer, cut_warning
 if TYPE_CHECKING:
     from typing_extensions import NotRequired, Unpack
 
-    from minigte.calls.signatures import LoadOptions, TorchOptions
+    from minigte.calls.signatures import PredictOptions, RankOptions, RerankerOptions
 
     class Ranked(TypedDict):
         """A document that was ranked."""
@@ -40,15 +48,29 @@ if TYPE_CHECKING:
         text: NotRequired[str]  # where ``return_documents`` was asked for
 
 
+# The attributes that a copy loads anew.
+LOADED = ("tokenizer", "_head", "backend")
+
 CHUNK_PAIRS = 1024  # pairs are read, ordered by length and scored this many at a time
-ACTIVATION_FNS = FUNCTIONS  # what a model's logits may go through, by the name of torch's class
 
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoder:
-    """A model that reads two texts at once and scores them; any number of threads may use one at once."""
+class CrossEncoder(Model):
+    """A model that reads two texts at once and scores them; any number of threads may use one at once.
 
+    As in sentence-transformers, ``activation_fn`` and ``max_seq_length`` can be assigned; a call uses the
+    values it finds at its start.
+    """
+
+    @takes_old_names(
+        model_name="model_name_or_path",
+        default_activation_function="activation_fn",
+        automodel_args="model_kwargs",
+        tokenizer_args="tokenizer_kwargs",
+        config_args="config_kwargs",
+        cache_dir="cache_folder",
+    )
     def __init__(
         self,
         model_name_or_path: str | os.PathLike[str],
@@ -63,7 +85,7 @@ class CrossEncoder:
         dtype: str = "float32",
         backend: str = "auto",
         threads: int | None = None,
-        **others: Unpack[LoadOptions],
+        **others: Unpack[RerankerOptions],
     ) -> None:
         """Load a model from a folder, or by name from a cache or a download.
 
@@ -74,9 +96,11 @@ class CrossEncoder:
 
         Raises a MinigteError that names the file or argument at fault.
         """
-        accept("CrossEncoder", others, LOAD_OPTIONS)
-        start = time.perf_counter()
-        name = choose_backend(BACKENDS.get(backend, backend), dtype, threads)
+        accept("CrossEncoder", others, RERANKER_OPTIONS)
+        backend = BACKENDS.get(backend, backend)
+        choose_backend(backend, dtype, threads)  # raises before anything is fetched
+        self._computing = backend, dtype, threads
+        self._cache_folder = cache_folder
         if num_labels is not None:
             num_labels = whole_number("num_labels", num_labels, 1)
         self.source = find_model(
@@ -88,39 +112,57 @@ class CrossEncoder:
         )
         self.config = read_cross_encoder_config(self.source.folder, num_labels)
         self.activation_fn = _activation_fn(activation_fn) or ACTIVATION_FNS[self.config.activation_fn]
+        self._load(self.config.model.max_seq_length if max_length is None else max_length, "max_length")
+
+    def _load(self, max_seq_length: int, name: str = "max_seq_length") -> None:
+        """Read the tokenizer and the weights of ``source``, and build the backend."""
+        start = time.perf_counter()
+        backend, dtype, threads = self._computing
         model = self.config.model
-        if max_length is None:
-            max_length = model.max_seq_length
-        self.tokenizer = Tokenizer(
-            self.source.folder,
-            model.tokenizer,
-            vocab_size=model.spec.vocab_size,
-            max_seq_length=whole_number("max_length", max_length, 1, model.max_seq_length),
-            do_lower_case=model.do_lower_case,
-        )
+        self.tokenizer = self._load_tokenizer(max_seq_length, name)
         self._head = load_classification_head(
             self.source.folder, model, self.config.classification_head, self.config.num_labels
         )
-        self.backend_name = name
+        self.backend_name = choose_backend(backend, dtype, threads)
         self.backend, _ = load_model(
-            name, self.source, model, dtype=dtype, threads=threads, cache_folder=cache_folder
+            self.backend_name,
+            self.source,
+            model,
+            dtype=dtype,
+            threads=threads,
+            cache_folder=self._cache_folder,
         )
         logger.info("%r from %s, loaded in %.2f s", self, self.source.folder, time.perf_counter() - start)
 
+    def _load_tokenizer(self, max_seq_length: int, name: str) -> Tokenizer:
+        """Make one that cuts pairs to so many tokens; ``name`` is what errors call the length."""
+        model = self.config.model
+        return Tokenizer(
+            self.source.folder,
+            model.tokenizer,
+            vocab_size=model.spec.vocab_size,
+            max_seq_length=whole_number(name, max_seq_length, 1, model.max_seq_length),
+            do_lower_case=model.do_lower_case,
+        )
+
+    @takes_old_names(sentences="inputs", activation_fct="activation_fn")
     def predict(
         self,
         inputs: Sequence[str] | Iterable[Sequence[str]],
+        prompt_name: None = None,
+        prompt: None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         activation_fn: ActivationFn | None = None,
-        apply_softmax: bool = False,
+        apply_softmax: bool | None = False,
         *,
         truncation: str = "warn",
-        **others: Unpack[TorchOptions],
+        **others: Unpack[PredictOptions],
     ) -> Float32:
         """Score pairs of texts: B pairs give (B,) scores, or (B, labels) where a pair has several.
 
         ``inputs``: pairs, or one pair. One pair gives its score, or (labels,) scores, without the first axis.
+        ``prompt_name``, ``prompt``: None; minigte puts no prompt before a pair.
         ``batch_size``: at most this many pairs, and at most 2,048 tokens, in one forward pass.
         ``show_progress_bar``: None shows one on a terminal when the work takes seconds.
         ``activation_fn``: what is applied to the logits, in place of the model's own.
@@ -131,7 +173,7 @@ class CrossEncoder:
 
         Raises InputError for anything that is not a pair of texts, and names its position.
         """
-        accept("predict", others, ENCODE_OPTIONS)
+        accept("predict", {"prompt_name": prompt_name, "prompt": prompt, **others}, PREDICT_OPTIONS)
         one_of("truncation", truncation, TRUNCATIONS)
         batch_size = whole_number("batch_size", batch_size, 1)
         activate = _activation_fn(activation_fn) or self.activation_fn
@@ -155,18 +197,21 @@ class CrossEncoder:
             scores /= scores.sum(axis=1, keepdims=True)
         return scores[0] if is_single else scores
 
+    @takes_old_names(activation_fct="activation_fn")
     def rank(
         self,
         query: str,
         documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
+        prompt_name: None = None,
+        prompt: None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         activation_fn: ActivationFn | None = None,
         *,
         truncation: str = "warn",
-        **others: Unpack[TorchOptions],
+        **others: Unpack[RankOptions],
     ) -> list[Ranked]:
         """Order documents by how well they answer the query, best first, ties by position.
 
@@ -175,6 +220,7 @@ class CrossEncoder:
 
         Raises InputError where the model gives a pair several scores.
         """
+        accept("rank", {"prompt_name": prompt_name, "prompt": prompt, **others}, RANK_OPTIONS)
         if self.num_labels != 1:
             raise InputError(
                 f"rank needs a model with one score for a pair, and {self.source.name} has "
@@ -187,11 +233,10 @@ class CrossEncoder:
         texts = list(documents)
         scores = self.predict(
             [(query, text) for text in texts],
-            batch_size,
-            show_progress_bar,
-            activation_fn,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            activation_fn=activation_fn,
             truncation=truncation,
-            **others,
         ).tolist()
         order = sorted(range(len(texts)), key=scores.__getitem__, reverse=True)[:top_k]
         ranked: list[Ranked] = [{"corpus_id": i, "score": scores[i]} for i in order]
@@ -240,11 +285,35 @@ class CrossEncoder:
         """How many tokens of a pair are read, special tokens included."""
         return self.tokenizer.max_seq_length
 
+    @max_seq_length.setter
+    def max_seq_length(self, length: int) -> None:
+        vars(self)["tokenizer"] = self._load_tokenizer(length, "max_seq_length")
+
     max_length = max_seq_length  # its name before sentence-transformers 5.4
+
+    def get_max_seq_length(self) -> int:
+        """``max_seq_length``."""
+        return self.max_seq_length
+
+    @property
+    def default_activation_function(self) -> ActivationFn:
+        """``activation_fn``: its name before sentence-transformers 4."""
+        return self.activation_fn
 
     def __repr__(self) -> str:
         name = self.source.name
         return f"CrossEncoder({name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled or copied, a CrossEncoder is its settings and where its model was found."""
+        state = {name: value for name, value in vars(self).items() if name not in LOADED}
+        return {**state, "max_seq_length": self.max_seq_length}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the same model anew."""
+        length = state.pop("max_seq_length")
+        vars(self).update(state, source=find_again(state["source"]))
+        self._load(length)
 
 
 def _activation_fn(given: Any) -> ActivationFn | None:
@@ -252,14 +321,15 @@ def _activation_fn(given: Any) -> ActivationFn | None:
     if given is None:
         return None
     kind = type(given)
-    if kind.__module__.partition(".")[0] == "torch" and kind.__name__ in ACTIVATION_FNS:
+    if kind.__module__.partition(".")[0] != "torch":
+        if callable(given):
+            return given
+    elif kind.__name__ in ACTIVATION_FNS and repr(given) == repr(kind()):  # with arguments it is another
         return ACTIVATION_FNS[kind.__name__]
-    if kind.__module__.partition(".")[0] == "torch" or not callable(given):
-        raise InputError(
-            f"activation_fn must be a function of a NumPy array, or torch's {', '.join(ACTIVATION_FNS)}, "
-            f"not {given!r}"
-        )
-    return given
+    raise InputError(
+        "activation_fn must be a function of a NumPy array, or an activation of torch.nn made without "
+        f"arguments, not {given!r}"
+    )
 
 
 def _pairs(inputs: Any) -> tuple[list[tuple[str, str]], bool]:

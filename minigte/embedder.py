@@ -24,9 +24,8 @@ from minigte.calls.caller import warn_caller
 from minigte.calls.sentence_transformers import (
     BACKENDS,
     ENCODE_OPTIONS,
-    FIXED,
     LOAD_OPTIONS,
-    NOT_HERE,
+    Model,
     accept,
 )
 from minigte.calls.signatures import Features, Tokens, TokensOfTexts, answers, streams
@@ -48,7 +47,7 @@ from minigte.vectors.similarity import SIMILARITY_FUNCTIONS, SimilarityFunction,
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Unpack
 
     from minigte.calls.signatures import LoadOptions, StreamOptions, TorchOptions
     from minigte.explain import SimilarityTrace, Trace
@@ -77,7 +76,7 @@ class Call:
     truncation: str
 
 
-class Embedder:
+class Embedder(Model):
     """A text embedding model; any number of threads may use one at once.
 
     As in sentence-transformers, ``prompts``, ``default_prompt_name``, ``max_seq_length``, ``truncate_dim``
@@ -526,7 +525,6 @@ class Embedder:
     # Names of sentence-transformers
 
     SUPPORTED_SIMILARITY_FN_NAMES = tuple(SIMILARITY_FUNCTIONS)
-    device = "cpu"
 
     def get_embedding_dimension(self) -> int:
         """``embedding_dimension``."""
@@ -538,11 +536,6 @@ class Embedder:
         """``max_seq_length``."""
         return self.max_seq_length
 
-    def to(self, device: object) -> Self:
-        """This Embedder, for "cpu". Raises InputError for any other device."""
-        accept("to", {"device": device}, LOAD_OPTIONS)
-        return self
-
     @contextlib.contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Change ``truncate_dim`` for the length of a with block."""
@@ -553,19 +546,6 @@ class Embedder:
             self.truncate_dim = before
 
     truncate_sentence_embeddings = truncate_embeddings  # its name before sentence-transformers 5.2
-
-    def eval(self) -> Self:
-        """Return this Embedder, which has no parts that are only for training."""
-        return self
-
-    def start_multi_process_pool(self, target_devices: object = None) -> dict[str, Any]:
-        """An empty pool, for ``encode``: its threads use all cores without further processes."""
-        accept("start_multi_process_pool", {"device": target_devices}, LOAD_OPTIONS)
-        return {"input": None, "output": None, "processes": []}
-
-    @staticmethod
-    def stop_multi_process_pool(pool: Mapping[str, Any]) -> None:
-        """Do nothing: there are no processes to stop."""
 
     def encode_multi_process(
         self,
@@ -582,18 +562,6 @@ class Embedder:
 
     def __repr__(self) -> str:
         return f"Embedder({self.source.name!r}, dtype={self.backend.dtype!r}, backend={self.backend_name!r})"
-
-    def __getattr__(self, name: str) -> Any:
-        """Asked for what is not there: say what takes the place of what sentence-transformers has."""
-        message = f"{type(self).__name__!r} object has no attribute {name!r}"
-        if name in NOT_HERE:
-            raise UnsupportedError(f"{message}: {NOT_HERE[name]}")
-        raise AttributeError(message)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in FIXED and "backend" in vars(self):  # is loaded, so that it would change nothing
-            raise UnsupportedError(f"{name!r} of an Embedder cannot be assigned: {FIXED[name]}")
-        super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickled or copied, an Embedder is its settings and where its model was found."""

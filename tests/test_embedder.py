@@ -427,7 +427,7 @@ def test_a_setting_that_cannot_be(tiny_embedder, name, value):
     ["tokenizer", "config", "source", "backend_name", "dtype", "threads", "device", "embedding_dimension"],
 )
 def test_what_would_change_nothing_cannot_be_assigned(tiny_embedder, name):
-    with pytest.raises(UnsupportedError, match=f"'{name}' of an Embedder cannot be assigned: ."):
+    with pytest.raises(UnsupportedError, match=f"'{name}' of the Embedder cannot be assigned: ."):
         setattr(tiny_embedder, name, "other")
 
 

@@ -6,7 +6,6 @@ The three have one signature, so it is written once: an overload for each kind o
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, overload
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.arrays import Float32, Matrix, Vector
+from minigte.calls.sentence_transformers import takes_old_names
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -63,6 +63,15 @@ class LoadOptions(TypedDict, total=False):
     use_auth_token: None
 
 
+class RerankerOptions(LoadOptions, total=False):
+    """What its CrossEncoder takes besides."""
+
+    prompts: Mapping[str, str] | None
+    default_prompt_name: None
+    keep_in_fp32_modules: Sequence[str] | None
+    classifier_dropout: float | None
+
+
 class TorchOptions(TypedDict, total=False):
     """What sentence-transformers' ``encode`` takes besides; see ``calls.sentence_transformers``."""
 
@@ -71,6 +80,24 @@ class TorchOptions(TypedDict, total=False):
     device: object
     pool: Mapping[str, Any] | None
     chunk_size: int | None
+
+
+class PredictOptions(TorchOptions, total=False):
+    """What its ``predict`` takes besides."""
+
+    num_workers: int
+
+
+class RankOptions(TypedDict, total=False):
+    """What its ``rank`` takes besides."""
+
+    device: object
+    pool: Mapping[str, Any] | None
+    chunk_size: int | None
+    num_workers: int
+    apply_softmax: bool
+    convert_to_numpy: bool
+    convert_to_tensor: bool
 
 
 class StreamOptions(TorchOptions, total=False):
@@ -305,11 +332,4 @@ def answers(method: Callable[..., Any]) -> _EncodeMethod:
 
     That is its name since sentence-transformers 6; before it was ``sentences``.
     """
-
-    @functools.wraps(method)
-    def encode(self: object, *args: Any, **options: Any) -> Any:
-        if "inputs" in options and not args and "sentences" not in options:
-            args = (options.pop("inputs"),)
-        return method(self, *args, **options)
-
-    return encode  # type: ignore[return-value]  # a function is such a descriptor
+    return takes_old_names(inputs="sentences")(method)  # type: ignore[return-value]  # such a descriptor

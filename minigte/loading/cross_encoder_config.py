@@ -26,12 +26,14 @@ from minigte.loading.tokenizer_files import read_tokenizer_config
 from minigte.models import ARCHITECTURES
 from minigte.models.architecture import ClassificationHead
 from minigte.runtime.reading import read_json, read_object
-from minigte.vectors.head import activated
+from minigte.vectors.head import ACTIVATION_FUNCTIONS, activated
 
 ActivationFn = Callable[[Float32], Float32]
 
-ACTIVATION_FNS = ("Identity", "Sigmoid", "Tanh", "ReLU")  # of torch.nn
-FUNCTIONS: dict[str, ActivationFn] = {name: functools.partial(activated, name) for name in ACTIVATION_FNS}
+# What a model's logits may go through, by the name of torch.nn's class.
+ACTIVATION_FNS: dict[str, ActivationFn] = {
+    name: functools.partial(activated, name) for name in ACTIVATION_FUNCTIONS
+}
 
 CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
 
@@ -50,7 +52,7 @@ class CrossEncoderConfig:
     model: ModelConfig  # the encoder and its tokenizer; pooling and prompts are not used
     classification_head: ClassificationHead
     labels: tuple[str, ...]  # their names
-    activation_fn: str  # one of ACTIVATION_FNS
+    activation_fn: str  # a key of ACTIVATION_FNS
 
     @property
     def num_labels(self) -> int:
@@ -110,11 +112,13 @@ def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> Cr
     if modules is not None:
         check_keys(settings_path, "CrossEncoder", settings)
     stated = settings.get("activation_fn") if modules is not None else None
-    if stated is None:
+    if not _is_torchs(stated):
         settings_path = path
         own = config_json.get("sentence_transformers")
-        stated = own.get("activation_fn") if isinstance(own, dict) else None
-        stated = stated or config_json.get("sbert_ce_default_activation_function")
+        if isinstance(own, dict) and "activation_fn" in own:
+            stated = own["activation_fn"]
+        else:
+            stated = config_json.get("sbert_ce_default_activation_function")
     return CrossEncoderConfig(model, head, labels, _activation_fn(settings_path, stated, len(labels)))
 
 
@@ -148,9 +152,14 @@ def _labels(path: Path, config_json: dict[str, Any]) -> tuple[str, ...]:
     return tuple(f"LABEL_{i}" for i in range(count))
 
 
+def _is_torchs(stated: Any) -> bool:
+    """Whether an activation is one of torch's; sentence-transformers runs no other that a file names."""
+    return isinstance(stated, str) and stated.startswith("torch.")
+
+
 def _activation_fn(path: Path, stated: Any, num_labels: int) -> str:
-    """The activation by its name; sentence-transformers runs none but torch's, and else takes its default."""
-    if not isinstance(stated, str) or not stated.startswith("torch."):
+    """The activation by its name, or sentence-transformers' default."""
+    if not _is_torchs(stated):
         return "Sigmoid" if num_labels == 1 else "Identity"
     name = stated.rpartition(".")[2]
     if name not in ACTIVATION_FNS:

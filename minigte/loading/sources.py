@@ -123,7 +123,7 @@ def find_again(source: Source) -> Source:
         return source
     if source.origin == "folder":
         raise ModelNotFoundError(
-            f"the model folder {str(source.folder)!r} of a copied Embedder is not here: "
+            f"the model folder {str(source.folder)!r} of a copied model is not here: "
             "copy it to this place too"
         )
     from minigte.loading.known_models import find_known

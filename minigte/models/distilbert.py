@@ -109,7 +109,7 @@ ARCHITECTURE = Architecture(
         "qa_dropout",
         "seq_classif_dropout",
         "sinusoidal_pos_embds",
-        "tie_weights_",  # of transformers before 5: whether the masked language model's head is the embeddings
+        "tie_weights_",  # whether the masked language model's head is the embedding table
     ),
     prefixes=("distilbert.",),
     unused=("embeddings.position_ids",),

@@ -14,8 +14,9 @@ import numpy as np
 from minigte.arrays import Float32
 from minigte.batching.async_embedder import AsyncEmbedder
 from minigte.batching.batcher import expected_tokens, in_turn
-from minigte.cross_encoder import ACTIVATION_FNS, CrossEncoder
+from minigte.cross_encoder import CrossEncoder
 from minigte.errors import InputError, InputTooLongError, QueueFullError
+from minigte.loading.cross_encoder_config import ACTIVATION_FNS
 from minigte.loading.hashes import model_sha256
 from minigte.server.limits import Limits
 from minigte.server.problems import Problem, empty, no_embedder, no_such_model, too_long, too_many

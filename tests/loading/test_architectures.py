@@ -183,6 +183,63 @@ def test_a_tokenizer_that_adds_no_special_tokens(tmp_path: Path) -> None:
     assert np.isfinite(long).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        (
+            "distilbert",
+            {"sinusoidal_pos_embds": False, "tie_weights_": True, "qa_dropout": 0.1, "output_past": True},
+        ),
+        (
+            "t5",
+            {
+                "n_positions": 512,
+                "is_encoder_decoder": True,
+                "num_decoder_layers": 12,
+                "initializer_factor": 1.0,
+                "output_past": True,
+                "task_specific_params": {"summarization": {"num_beams": 4}},
+            },
+        ),
+        (
+            "bloom",
+            {
+                "attention_softmax_in_fp32": True,
+                "bias_dropout_fusion": True,
+                "masked_softmax_fusion": True,
+                "n_inner": None,
+                "offset_alibi": 100,
+                "pretraining_tp": 4,
+                "seq_length": 2048,
+                "skip_bias_add": True,
+                "skip_bias_add_qkv": False,
+                "slow_but_exact": False,
+                "unk_token_id": 0,
+            },
+        ),
+        (
+            "modernbert",
+            {
+                "classifier_pooling": "mean",
+                "decoder_bias": True,
+                "deterministic_flash_attn": False,
+                "layer_norm_eps": 1e-05,
+                "position_embedding_type": "absolute",
+                "reference_compile": False,
+                "repad_logits_with_grad": False,
+                "sparse_pred_ignore_index": -100,
+                "sparse_prediction": False,
+            },
+        ),
+        ("roberta", {"language": "english", "name": "Roberta", "output_past": True}),
+    ],
+)
+def test_what_published_models_say(tmp_path: Path, name: str, keys: dict[str, Any]) -> None:
+    """Keys of config.json that no transformers of today writes, and those of one architecture alone."""
+    folder = tiny.write_model(tmp_path, architectures.CASES[name].config, **keys)
+    Embedder(folder, backend="numpy")
+
+
 def test_left_padding_where_it_changes_nothing(tmp_path: Path) -> None:
     folder = bloom_folder(tmp_path, modes=["weightedmean"])
     settings = json.loads((folder / "tokenizer_config.json").read_text())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import sentence_transformers
 import tiny
 import torch
 
-from minigte import CrossEncoder
+from minigte import CrossEncoder, InputError
+from minigte.loading.cross_encoder_config import ACTIVATION_FNS
 
 TEXTS = [
     "the cat sat on the mat",
@@ -115,7 +118,12 @@ def test_ranks(tmp_path: Path) -> None:
         {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"},
         {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity", "version": "4.1.0"}},
         {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}},
+        {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Softplus"}},
         {"sentence_transformers": {"activation_fn": "own.module.Activation"}},
+        {
+            "sentence_transformers": {"activation_fn": "own.module.Activation"},
+            "sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity",
+        },
     ],
     ids=str,
 )
@@ -124,6 +132,42 @@ def test_the_models_own_activation(tmp_path: Path, said: dict[str, Any]) -> None
     expected = theirs(folder).predict(PAIRS)
     model = CrossEncoder(folder, backend="numpy")
     np.testing.assert_allclose(model.predict(PAIRS, truncation="ignore"), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("saved", ["own.module.Activation", "torch.nn.modules.activation.Tanh", None])
+def test_the_activation_of_a_saved_folder(tmp_path: Path, saved: str | None) -> None:
+    """What is not torch's is not run, and an older file's word counts."""
+    folder = write(tmp_path / "a", "bert", sbert_ce_default_activation_function="torch.nn.Identity")
+    theirs(folder).save_pretrained(str(tmp_path / "saved"))
+    settings_path = tmp_path / "saved" / "config_sentence_transformers.json"
+    settings = json.loads(settings_path.read_text())
+    tiny.write_json(settings_path, {**settings, "activation_fn": saved})
+    config = json.loads((folder / "config.json").read_text())
+    tiny.write_json(tmp_path / "saved" / "config.json", config)
+    expected = theirs(tmp_path / "saved").predict(PAIRS)
+    model = CrossEncoder(tmp_path / "saved", backend="numpy")
+    np.testing.assert_allclose(model.predict(PAIRS, truncation="ignore"), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATION_FNS)
+def test_activations_of_torch(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path, "bert", num_labels=3)
+    activation_fn = getattr(torch.nn, name)().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a softmax whose axis is not said
+        expected = theirs(folder).predict(PAIRS, activation_fn=activation_fn)
+    scores = CrossEncoder(folder, backend="numpy").predict(
+        PAIRS, activation_fn=activation_fn, truncation="ignore"
+    )
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module", [torch.nn.LeakyReLU(0.2), torch.nn.GELU("tanh"), torch.nn.PReLU()], ids=str
+)
+def test_what_else_torch_has_is_refused(tmp_path: Path, module: torch.nn.Module) -> None:
+    with pytest.raises(InputError, match="made without arguments"):
+        CrossEncoder(write(tmp_path, "bert"), backend="numpy", activation_fn=module)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,12 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # when it runs as a script
 
 import exact  # noqa: E402
+import sentence_transformers  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from sentence_transformers import SentenceTransformer, util  # noqa: E402
 
 import minigte  # noqa: E402
-from minigte import Embedder, MinigteError  # noqa: E402
+from minigte import CrossEncoder, Embedder, MinigteError  # noqa: E402
 
 PAGE = ROOT / "docs" / "from-sentence-transformers.md"
 BEGIN = f"<!-- the table: written by {Path(__file__).name} -->"
@@ -45,7 +46,8 @@ class Call(NamedTuple):
 
 
 # ``Model``: the class; ``model``: one of them; ``util``: the module of functions; ``texts``: three of them;
-# ``vectors``: theirs, and ``turned``: the same in another order.
+# ``vectors``: theirs, and ``turned``: the same in another order. ``CrossEncoder``: that class, ``cross``: one
+# of them, ``cross_folder``: its folder; ``pairs``: of the texts.
 CALLS = {
     "Loading": [
         Call("Model(folder).encode(texts)"),
@@ -253,6 +255,50 @@ CALLS = {
         Call("util.quantize_embeddings(vectors.astype(np.int8), precision='binary')"),
         Call("util.quantize_embeddings(vectors, precision='float16')"),
     ],
+    "Cross-encoders": [
+        Call("cross.predict(pairs)"),
+        Call("cross.predict(pairs[0])"),
+        Call("cross.predict([])", "of float32, as other scores; there of float64"),
+        Call("cross.predict(inputs=pairs, batch_size=2, show_progress_bar=False)"),
+        Call("cross.predict(sentences=pairs)"),
+        Call("cross.predict(pairs, None, None, 2, False, torch.nn.Identity())"),
+        Call("cross.predict(pairs, activation_fn=torch.nn.Tanh())"),
+        Call("cross.predict(pairs, activation_fct=torch.nn.Identity(), num_workers=0)"),
+        Call("cross.predict(pairs, activation_fn=torch.nn.LeakyReLU(0.2))"),
+        Call("cross.predict(pairs, apply_softmax=True)"),
+        Call("cross.predict(pairs, convert_to_tensor=True)"),
+        Call("cross.predict(pairs, device='cuda')"),
+        Call("cross.predict(pairs, prompt_name=None, prompt=None)"),
+        Call("cross.predict(pairs, prompt='the ')"),
+        Call("cross.predict(pairs, pool=None, chunk_size=None)"),
+        Call("cross.predict(texts)"),
+        Call("cross.predict([(texts[0], None)])"),
+        Call("cross.rank(texts[0], texts)"),
+        Call("cross.rank(texts[0], texts, top_k=1, return_documents=True)"),
+        Call("cross.rank(texts[0], texts, 2, True, None, None, 2)"),
+        Call("cross.rank(texts[0], texts, apply_softmax=True, convert_to_tensor=True, num_workers=0)"),
+        Call("cross.rank(texts[0], [])"),
+        Call("CrossEncoder(cross_folder, max_length=8).predict(pairs)"),
+        Call("CrossEncoder(cross_folder, 1)"),
+        Call("CrossEncoder(cross_folder, activation_fn=torch.nn.Identity()).predict(pairs)"),
+        Call("CrossEncoder(cross_folder, default_activation_function=torch.nn.Identity()).predict(pairs)"),
+        Call("CrossEncoder(model_name=cross_folder, automodel_args={}, tokenizer_args={}).predict(pairs)"),
+        Call("CrossEncoder(cross_folder, device='cpu', trust_remote_code=True).predict(pairs)"),
+        Call("CrossEncoder(cross_folder, prompts=None, keep_in_fp32_modules=None).predict(pairs)"),
+        Call("CrossEncoder(cross_folder, prompts={'query': 'the '}, default_prompt_name='query')"),
+        Call("cross.num_labels"),
+        Call("cross.max_seq_length = 8; cross.predict(pairs)"),
+        Call("cross.max_length = 8; cross.max_seq_length"),
+        Call("cross.activation_fn = torch.nn.Identity(); cross.predict(pairs)"),
+        Call("cross.to('cpu').eval().predict(pairs)"),
+        Call("str(cross.device)"),
+        Call("cross.half()"),
+        Call("cross.fit([])"),
+        Call("cross.save('somewhere')"),
+        Call("cross.model"),
+        Call("copy.deepcopy(cross).predict(pairs)"),
+        Call("pickle.loads(pickle.dumps(cross)).predict(pairs)"),
+    ],
     "Copies": [
         Call("copy.deepcopy(model).encode(texts)"),
         Call("copy.copy(model).encode(texts)"),
@@ -354,20 +400,26 @@ def compared() -> dict[str, list[tuple[Call, str]]]:
                 prompts={"query": "query: ", "document": ""},
             )
             common = {name: __import__(name) for name in IMPORTS} | {"np": np, "torch": torch, "texts": TEXTS}
-            both = {
-                SentenceTransformer: (util, {"device": "cpu", "local_files_only": True}),
-                Embedder: (minigte, {}),
-            }
+            cross_folder = str(tiny.write_cross_encoder(Path(temporary) / "cross"))
+            both = (
+                (SentenceTransformer, sentence_transformers.CrossEncoder, util, {"device": "cpu"}),
+                (Embedder, CrossEncoder, minigte, {}),
+            )
             vectors = Embedder(folder).encode(TEXTS)
             result = {}
             for group, calls in CALLS.items():
                 result[group] = []
                 for call in calls:
                     outcomes = []
-                    for model, (module, options) in both.items():
+                    for model, cross_encoder, module, options in both:
                         made = model(str(folder), **options) if "model" in call.code else None
+                        has_cross = "cross." in call.code or "(cross)" in call.code
                         names = {
                             "Model": model,
+                            "CrossEncoder": cross_encoder,
+                            "cross": cross_encoder(cross_folder, **options) if has_cross else None,
+                            "cross_folder": cross_folder,
+                            "pairs": [[a, b] for a in TEXTS for b in TEXTS],
                             "util": module,
                             "folder": str(folder),
                             "vectors": vectors.copy(),
