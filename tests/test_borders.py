@@ -111,7 +111,7 @@ def names_an_architecture(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "path",
-    sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".html", ".md")),
+    sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".html", ".js", ".md")),
     ids=lambda path: path.relative_to(PACKAGE).as_posix(),
 )
 def test_only_two_rooms_name_an_architecture(path: Path) -> None:

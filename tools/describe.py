@@ -63,7 +63,8 @@ def _of_object(path: str) -> Iterator[str]:
     if issubclass(thing, enum.Enum):
         yield "\n".join(f"- `{member.name}`: `{member.value!r}`" for member in thing)
         return
-    for member, value in vars(thing).items():
+    own = [kind for kind in thing.__mro__ if kind.__module__.startswith("minigte.")]
+    for member, value in [pair for kind in own for pair in vars(kind).items()]:
         value = getattr(value, "__func__", value)  # of a static method
         if member.startswith("_") or not (inspect.isfunction(value) or isinstance(value, property)):
             continue

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "thenlper/gte-small"
 
-# Of a repository on the Hub only these are fetched: configuration, tokenizer, safetensors. The
-# configuration files of modules that minigte refuses are among them, so that it can refuse them. Before
-# version 2 sentence-transformers put the encoder into 0_Transformer, 0_BERT or the like.
+# What is fetched of a repository on the Hub: configuration, tokenizer, safetensors; where it has none of
+# these, a state dict is fetched later. The configuration files of modules that minigte refuses are among
+# them, so that it can refuse them. Before version 2 sentence-transformers put the encoder into
+# 0_Transformer, 0_BERT or the like.
 HUB_PATTERNS = ["*.json", "vocab.txt", "model*.safetensors", "0_*/vocab.txt", "0_*/model*.safetensors"]
 HUB_IGNORE = ["onnx/*", "openvino/*"]
 

@@ -1,5 +1,5 @@
 // What the kernels do to a token's row between two hidden states without leaving it anywhere: what attention and
-// feed-forward add, and the norms after each (minigte/reference/bert.py, encoder_layer).
+// feed-forward add, and the norms after each (encoder_layer in minigte/reference).
 
 // erf to 1.5e-7, by the formula of minigte/reference/ops.py.
 function erf(x) {

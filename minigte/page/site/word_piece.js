@@ -1,4 +1,4 @@
-// Text to token ids: BERT's tokenizer, with the ids of Hugging Face's tokenizers library for every text.
+// Text to token ids: WordPiece, with the ids of Hugging Face's tokenizers library for every text.
 
 import { LOWER_LONG, LOWER_RUNS, RANGES } from "./unicode.js";
 
