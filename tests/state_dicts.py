@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from minigte.loading.safetensors_files import read_safetensors
+
 STORAGES = {"F64": "Double", "F32": "Float", "F16": "Half", "BF16": "BFloat16", "I64": "Long"}
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 
@@ -147,3 +149,12 @@ def contiguous(arrays: Mapping[str, npt.NDArray[Any]], dtype: str = "F32") -> di
         name: tensor(stored(array, str(i), dtype), array.shape)
         for i, (name, array) in enumerate(arrays.items())
     }
+
+
+def put_in_place_of(path: Path, write: Callable[..., None] = write) -> Path:
+    """Put a pytorch_model.bin with the same arrays in place of a safetensors file; give its path."""
+    arrays = {stored.name: np.array(stored.read()) for stored in read_safetensors(path, None)}
+    path.unlink()
+    state_dict = path.with_name("pytorch_model.bin")
+    write(state_dict, contiguous(arrays))
+    return state_dict

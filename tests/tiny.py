@@ -304,6 +304,33 @@ def write_sentence_transformers(
     return folder
 
 
+def write_dense(folder: Path, *modules: dict[str, Any]) -> Path:
+    """A tiny model with Dense modules between Pooling and Normalize, whose configs differ in these keys."""
+    write_model(folder, seed=5)
+    listed = json.loads((folder / "modules.json").read_text())
+    rng, width = np.random.default_rng(3), 20
+    for i, config in enumerate(modules, 2):
+        whole = {
+            "in_features": width,
+            "out_features": 7,
+            "bias": True,
+            "activation_function": "torch.nn.modules.activation.Tanh",
+            **config,
+        }
+        arrays = {"linear.weight": rng.standard_normal((whole["out_features"], width), np.float32)}
+        if whole["bias"]:
+            arrays["linear.bias"] = rng.standard_normal(whole["out_features"], np.float32)
+        path = folder / f"{i}_Dense"
+        path.mkdir()
+        write_json(path / "config.json", {key: value for key, value in whole.items() if value is not ...})
+        write_safetensors(path / "model.safetensors", arrays)
+        kind = "sentence_transformers.models.Dense"
+        listed.insert(i, {"idx": i, "name": f"d{i}", "path": path.name, "type": kind})
+        width = whole["out_features"]
+    write_json(folder / "modules.json", listed)
+    return folder
+
+
 def write_json(path: Path, content: object) -> None:
     """Write one JSON file."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 import tokenizers
 
 from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning, UnsupportedError
+from minigte.tokenizing.pairs import longest_first, num_tokens, read_template
 from minigte.tokenizing.splitting import PIECE, Splitter
 from minigte.tokenizing.texts import check_text, check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
@@ -104,20 +105,12 @@ class Tokenizer:
         InputTooLongError for a text of more than ``max_seq_length`` tokens in place of cutting it.
         """
         texts = _read(sentences, prefix, start)
-        if self.truncation_side == "left":  # the end of a text counts
-            pieces = [iter([text]) for text in texts]
-        else:
-            pieces = [self.splitter.pieces(text) for text in texts]
-        heads = [next(of) for of in pieces]
         tokenized = []
-        for i, encoding in enumerate(self._encode(heads)):
-            while not encoding.overflowing and (more := list(islice(pieces[i], 1 + len(heads[i]) // PIECE))):
-                heads[i] = " ".join([heads[i], *more])
-                (encoding,) = self._encode(heads[i : i + 1])
+        for i, (encoding, _) in enumerate(self._beginnings(texts)):
             if encoding.overflowing and refuse_long:
-                (num_tokens,) = self.count([texts[i]])
+                (length,) = self.count([texts[i]])
                 raise InputTooLongError(
-                    f"sentences[{start + i}] has {num_tokens} tokens, the model reads "
+                    f"sentences[{start + i}] has {length} tokens, the model reads "
                     f"{self.max_seq_length}: split the text, or choose 'ignore' as truncation"
                 )
             if not encoding.ids and self.num_special_tokens == 0:
@@ -138,41 +131,65 @@ class Tokenizer:
         for a pair of more than ``max_seq_length`` tokens in place of cutting it.
         """
         special = self.tokenizer.num_special_tokens_to_add(True)
-        if self.max_seq_length <= special:
+        room = self.max_seq_length - special
+        if room < 1:
             raise TokenizerError(
                 f"max_seq_length {self.max_seq_length} is too short for a pair: {self.path} adds {special} "
                 "special tokens"
             )
+        with library_errors(f"{self.path} cannot put two texts into one row"):
+            template = read_template(self.tokenizer)
         for position, pair in enumerate(pairs, start):
             for i, text in enumerate(pair):
                 check_text(text, f"inputs[{position}][{i}]")
-        heads = iter([(self._head(a), self._head(b)) for a, b in pairs])
         tokenized: list[TokenizedPair] = []
-        while group := list(_take_pairs(heads, GROUP)):
-            with library_errors(f"{self.path} fails over a text"):
-                encodings = self.tokenizer.encode_batch_fast(group)
-            for encoding in encodings:
-                if encoding.overflowing and refuse_long:
-                    raise InputTooLongError(
-                        f"inputs[{start + len(tokenized)}] has more than the {self.max_seq_length} tokens "
-                        "that the model reads: split the text, or pass truncation='ignore'"
-                    )
-                ids = self._checked(encoding.ids)
-                tokenized.append(TokenizedPair(ids, encoding.type_ids, bool(encoding.overflowing)))
+        texts = self._beginnings([text for pair in pairs for text in pair], add_special_tokens=False)
+        for (a, more_of_a), (b, more_of_b) in zip(texts, texts, strict=True):
+            lengths = [num_tokens(a), num_tokens(b)]
+            is_cut = sum(lengths) > room
+            if is_cut and refuse_long:
+                raise InputTooLongError(
+                    f"inputs[{start + len(tokenized)}] has more than the {self.max_seq_length} tokens "
+                    "that the model reads: split the text, or pass truncation='ignore'"
+                )
+            if is_cut and room % 2:  # the longer text gets the odd token
+                self._count_on(lengths, (more_of_a, more_of_b))
+            kept = longest_first(lengths, room)
+            if self.truncation_side == "left":
+                ids = [of.ids[len(of) - n :] for of, n in zip((a, b), kept, strict=True)]
+            else:
+                ids = [of.ids[:n] for of, n in zip((a, b), kept, strict=True)]
+            input_ids, token_type_ids = template.join(ids)
+            tokenized.append(TokenizedPair(self._checked(input_ids), token_type_ids, is_cut))
         return tokenized
 
-    def _head(self, text: str) -> str:
-        """The beginning of a long text, with more tokens than are read; another text as it is."""
-        if len(text) <= PIECE or self.truncation_side == "left":
-            return text
-        pieces = self.splitter.pieces(text)
-        head = next(pieces)
-        while more := list(islice(pieces, 1 + len(head) // PIECE)):
-            (encoding,) = self._encode([head])
-            if encoding.overflowing:
-                break
-            head = " ".join([head, *more])
-        return head
+    def _beginnings(
+        self, texts: Sequence[str], *, add_special_tokens: bool = True
+    ) -> Iterator[tuple[tokenizers.Encoding, Iterator[str]]]:
+        """Encode each text as far as it is read: yield the encoding, and the pieces of the text behind it.
+
+        An encoding that does not overflow is that of the whole text.
+        """
+        if self.truncation_side == "left":  # the end of a text counts
+            pieces = [iter([text]) for text in texts]
+        else:
+            pieces = [self.splitter.pieces(text) for text in texts]
+        heads = [next(of) for of in pieces]
+        for i, encoding in enumerate(self._encode(heads, add_special_tokens=add_special_tokens)):
+            while not encoding.overflowing and (more := list(islice(pieces[i], 1 + len(heads[i]) // PIECE))):
+                heads[i] = " ".join([heads[i], *more])
+                (encoding,) = self._encode(heads[i : i + 1], add_special_tokens=add_special_tokens)
+            yield encoding, pieces[i]
+
+    def _count_on(self, lengths: list[int], more: Sequence[Iterator[str]]) -> None:
+        """Count on in whichever of two texts has fewer tokens so far, until it ends: then it is the shorter.
+
+        ``lengths``: their numbers of tokens without those of ``more``, to which those read here are added.
+        However long the longer text is, it is read little further than the shorter one.
+        """
+        while (piece := next(more[shorter := lengths[0] > lengths[1]], None)) is not None:
+            (encoding,) = self._encode([piece], add_special_tokens=False)
+            lengths[shorter] += num_tokens(encoding)
 
     def tokens(self, input_ids: Sequence[int]) -> list[str]:
         """The vocabulary's spelling of each id, such as "[CLS]" or "##ing"."""
@@ -200,7 +217,7 @@ class Tokenizer:
                     yield piece
 
         for encoding in self._encode(read_pieces(), add_special_tokens=False):
-            counts[owners.popleft()] += sum(len(part.ids) for part in (encoding, *encoding.overflowing))
+            counts[owners.popleft()] += num_tokens(encoding)
         return counts
 
     def _encode(
@@ -238,13 +255,6 @@ def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
     while characters > 0 and (text := next(texts, None)) is not None:
         characters -= len(text)
         yield text
-
-
-def _take_pairs(pairs: Iterator[tuple[str, str]], characters: int) -> Iterator[tuple[str, str]]:
-    """The next pairs, until they have this many characters together."""
-    while characters > 0 and (pair := next(pairs, None)) is not None:
-        characters -= len(pair[0]) + len(pair[1])
-        yield pair
 
 
 def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:

@@ -1,7 +1,9 @@
 """A text's hidden states have the same bits in any batch, in any order, on any number of threads."""
 
+import dataclasses
 from functools import cache
 
+import architectures
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,3 +61,24 @@ def test_bits_do_not_depend_on_the_order(dtype: str, chosen: list[int]) -> None:
     [(_, states)] = engine(dtype, 2).last_hidden_states([batch])
     for i, first, last in zip(chosen, batch.offsets, batch.offsets[1:], strict=False):
         np.testing.assert_array_equal(states[first:last], alone(dtype, i))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", architectures.CASES)
+def test_bits_of_every_architecture(name: str, dtype: str) -> None:
+    """Random models of each: packed by ``pack``, and side by side in an order that it would never give."""
+    for seed in range(8):
+        config = architectures.random_config(name, seed)
+        if hasattr(config, "max_position_embeddings"):
+            config = dataclasses.replace(config, max_position_embeddings=210)
+        weights = random_weights(config, seed)
+        texts = random_texts(config, [1, 2, 7, 13, 16, 17, 31, 33, 64, 97, 130, 200], seed)
+        single = make_engine(config, weights, dtype=dtype, threads=1)
+        expected = [states for text in texts for _, states in single.last_hidden_states([make_batch([text])])]
+        batches = [*pack(texts, max_texts=5, max_tokens=200), make_batch(texts)]
+        seen = 0
+        for batch, states in make_engine(config, weights, dtype=dtype, threads=2).last_hidden_states(batches):
+            for place, first, last in zip(batch.index, batch.offsets, batch.offsets[1:], strict=False):
+                np.testing.assert_array_equal(states[first:last], expected[place])
+                seen += 1
+        assert seen == 2 * len(texts)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import state_dicts
 import tiny
 
 from minigte import CheckpointError, ConfigError, Embedder
@@ -15,36 +16,12 @@ from minigte.loading.config import read_config
 from minigte.loading.required_files import required_files
 from minigte.vectors.head import DenseConfig, Normalize
 
-TANH = "torch.nn.modules.activation.Tanh"
 IDENTITY = "torch.nn.modules.linear.Identity"
-
-
-def write_dense(folder: Path, *modules: dict[str, Any]) -> Path:
-    """A tiny model with Dense modules between Pooling and Normalize, whose configs differ in these keys."""
-    tiny.write_model(folder, seed=5)
-    listed = json.loads((folder / "modules.json").read_text())
-    rng, width = np.random.default_rng(3), 20
-    for i, config in enumerate(modules, 2):
-        whole = {"in_features": width, "out_features": 7, "bias": True, "activation_function": TANH, **config}
-        arrays = {"linear.weight": rng.standard_normal((whole["out_features"], width), np.float32)}
-        if whole["bias"]:
-            arrays["linear.bias"] = rng.standard_normal(whole["out_features"], np.float32)
-        path = folder / f"{i}_Dense"
-        path.mkdir()
-        tiny.write_json(
-            path / "config.json", {key: value for key, value in whole.items() if value is not ...}
-        )
-        tiny.write_safetensors(path / "model.safetensors", arrays)
-        kind = "sentence_transformers.models.Dense"
-        listed.insert(i, {"idx": i, "name": f"d{i}", "path": path.name, "type": kind})
-        width = whole["out_features"]
-    tiny.write_json(folder / "modules.json", listed)
-    return folder
 
 
 def test_the_config(tmp_path: Path) -> None:
     second = {"out_features": 30, "bias": False, "activation_function": IDENTITY}
-    config = read_config(write_dense(tmp_path, {}, second))
+    config = read_config(tiny.write_dense(tmp_path, {}, second))
     assert config.head == (
         DenseConfig("2_Dense", 20, 7, True, "Tanh"),
         DenseConfig("3_Dense", 7, 30, False, "Identity"),
@@ -58,7 +35,7 @@ def test_the_config(tmp_path: Path) -> None:
 
 def test_the_vectors_and_their_stages(tmp_path: Path) -> None:
     second = {"out_features": 30, "bias": False, "activation_function": IDENTITY}
-    embedder = Embedder(write_dense(tmp_path, {}, second), backend="numpy")
+    embedder = Embedder(tiny.write_dense(tmp_path, {}, second), backend="numpy")
     plain = Embedder(tiny.write_model(tmp_path / "plain", seed=5), backend="numpy")
     assert embedder.num_parameters == plain.num_parameters + 20 * 7 + 7 + 7 * 30
     trace = embedder.explain("the cat")
@@ -78,7 +55,7 @@ def test_the_vectors_and_their_stages(tmp_path: Path) -> None:
 
 def test_a_linear_head_is_a_sum_over_tokens(tmp_path: Path) -> None:
     embedder = Embedder(
-        write_dense(tmp_path, {"bias": False, "activation_function": IDENTITY}), backend="numpy"
+        tiny.write_dense(tmp_path, {"bias": False, "activation_function": IDENTITY}), backend="numpy"
     )
     explained = embedder.explain_similarity("the cat sat", "a dog")
     vectors = embedder.encode(["the cat sat", "a dog"])
@@ -87,7 +64,7 @@ def test_a_linear_head_is_a_sum_over_tokens(tmp_path: Path) -> None:
 
 
 def test_a_vector_does_not_depend_on_its_batch(tmp_path: Path) -> None:
-    embedder = Embedder(write_dense(tmp_path, {}))
+    embedder = Embedder(tiny.write_dense(tmp_path, {}))
     texts = ["the cat", "a dog sat on the mat", "", "the"]
     whole = embedder.encode(texts)
     for text, vector in zip(texts, whole, strict=True):
@@ -115,18 +92,18 @@ def test_a_vector_does_not_depend_on_its_batch(tmp_path: Path) -> None:
 )
 def test_a_config_that_is_refused_by_name(tmp_path: Path, config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_config(write_dense(tmp_path, config))
+        read_config(tiny.write_dense(tmp_path, config))
 
 
 def test_no_config(tmp_path: Path) -> None:
-    write_dense(tmp_path, {})
+    tiny.write_dense(tmp_path, {})
     (tmp_path / "2_Dense" / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"no config\.json in .*2_Dense.* download the complete folder"):
         read_config(tmp_path)
 
 
 def test_a_dense_before_pooling(tmp_path: Path) -> None:
-    modules = json.loads((write_dense(tmp_path, {}) / "modules.json").read_text())
+    modules = json.loads((tiny.write_dense(tmp_path, {}) / "modules.json").read_text())
     tiny.write_json(tmp_path / "modules.json", [modules[0], modules[2], modules[1]])
     with pytest.raises(ConfigError, match="Dense comes before Pooling"):
         read_config(tmp_path)
@@ -149,7 +126,7 @@ WEIGHT, BIAS = np.ones((7, 20), np.float32), np.ones(7, np.float32)
     ],
 )
 def test_weights_that_are_refused_by_name(tmp_path: Path, arrays: Any, message: str) -> None:
-    path = write_dense(tmp_path, {}) / "2_Dense" / "model.safetensors"
+    path = tiny.write_dense(tmp_path, {}) / "2_Dense" / "model.safetensors"
     if arrays is None:
         path.unlink()
     else:
@@ -158,8 +135,18 @@ def test_weights_that_are_refused_by_name(tmp_path: Path, arrays: Any, message: 
         Embedder(tmp_path, backend="numpy")
 
 
+@pytest.mark.parametrize("write", [state_dicts.write, state_dicts.write_old_form])
+def test_a_state_dict(tmp_path: Path, write: Any) -> None:
+    """As older releases of sentence-transformers wrote it, with torch since 1.6 and before."""
+    tiny.write_dense(tmp_path, {})
+    expected = Embedder(tmp_path, backend="numpy").encode("the cat")
+    path = state_dicts.put_in_place_of(tmp_path / "2_Dense" / "model.safetensors", write)
+    assert path.name == "pytorch_model.bin"
+    np.testing.assert_array_equal(Embedder(tmp_path, backend="numpy").encode("the cat"), expected)
+
+
 def test_a_head_that_overflows_is_refused(tmp_path: Path) -> None:
-    write_dense(tmp_path, {"activation_function": IDENTITY})
+    tiny.write_dense(tmp_path, {"activation_function": IDENTITY})
     arrays = {"linear.weight": WEIGHT * np.float32(3e38), "linear.bias": BIAS}
     tiny.write_safetensors(tmp_path / "2_Dense" / "model.safetensors", arrays)
     with pytest.raises(CheckpointError, match="overflow"):

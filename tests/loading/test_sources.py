@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,20 @@ class TestHub:
             folder = find(REPOSITORY, hub.url)[0]
         assert find(REPOSITORY, UNREACHABLE, {"HF_HUB_OFFLINE": "1"})[0] == folder
         np.testing.assert_array_equal(Embedder(folder).encode("cat"), Embedder(model).encode("cat"))
+
+    @pytest.mark.parametrize("state_dict", [False, True], ids=["safetensors", "state dict"])
+    def test_the_weights_of_a_dense_are_fetched(self, find, tmp_path, state_dict):
+        model = tiny.write_dense(tmp_path / "dense", {})
+        expected = Embedder(model).encode("cat")
+        weights = model / "2_Dense" / "model.safetensors"
+        if state_dict:
+            weights = state_dicts.put_in_place_of(weights)
+        with servers.Hub(REPOSITORY, model).running() as hub:
+            folder = find(REPOSITORY, hub.url)[0]
+        fetched = [path.name for path in (Path(folder) / "2_Dense").iterdir()]
+        assert sorted(fetched) == ["config.json", weights.name]
+        assert find(REPOSITORY, UNREACHABLE, {"HF_HUB_OFFLINE": "1"})[0] == folder
+        np.testing.assert_array_equal(Embedder(folder).encode("cat"), expected)
 
     def test_cache_folder(self, find, model, tmp_path):
         with servers.Hub(REPOSITORY, model).running() as hub:

@@ -17,6 +17,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from minigte import Embedder, InputError
 from minigte.loading.tokenizer_files import read_tokenizer_config
+from minigte.tokenizing.tokenizer import Tokenizer
 from minigte.tokenizing.tokenizer_file import read_tokenizer
 
 
@@ -72,7 +73,7 @@ def trained(kind: str) -> tokenizers.Tokenizer:
 
 def write_tokenizer(folder: Path, name: str, **fields: Any) -> None:
     """What a model's folder has of its tokenizer, but saved with another normalizer and no post-processor."""
-    if name == "MPNetTokenizer":
+    if name in ("BertTokenizer", "MPNetTokenizer"):
         tiny.write_tokenizer(folder)
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.add_special_tokens(["<s>", "</s>", "<pad>", "<mask>"])
@@ -115,6 +116,32 @@ def test_tokenizers_of_other_models(tmp_path: Path, name: str, fields: dict[str,
     ours.no_padding()
     for text in [*NASTY.values(), "a <mask> b</s> c <pad>d", " two  blanks ", "<extra_id_0> a<extra_id_1>b"]:
         assert ours.encode(text).ids == theirs(text, verbose=False)["input_ids"], text[:80]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("max_length", [7, 20, 21])
+@pytest.mark.parametrize(
+    "name", ["BertTokenizer", "MPNetTokenizer", "RobertaTokenizer", "XLMRobertaTokenizer"]
+)
+def test_pairs(tmp_path: Path, name: str, max_length: int, side: str) -> None:
+    """Whole and cut, of tokenizers that transformers has saved."""
+    write_tokenizer(tmp_path, name)
+    theirs = getattr(transformers, name).from_pretrained(tmp_path, truncation_side=side)
+    theirs.save_pretrained(tmp_path / "saved")
+    config = read_tokenizer_config(tmp_path / "saved", "BertTokenizer", chat_template=True)
+    ours = Tokenizer(tmp_path / "saved", config, vocab_size=1000, max_seq_length=max_length)
+    texts = [
+        "the cat",
+        "",
+        "a dog sat on the mat, " * 3,
+        "é 中 </s> [SEP]",
+        *(" a" * n for n in range(4, 20)),
+    ]
+    pairs = [(a, b) for a in texts for b in texts]
+    want = theirs(pairs, truncation=True, max_length=max_length, return_token_type_ids=True)
+    for i, got in enumerate(ours.tokenize_pairs(pairs)):
+        assert got.input_ids == want["input_ids"][i], pairs[i]
+        assert got.token_type_ids == want["token_type_ids"][i], pairs[i]
 
 
 @pytest.mark.parametrize("name", ["XLMRobertaTokenizer", "T5Tokenizer"])
