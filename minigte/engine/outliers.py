@@ -4,8 +4,8 @@ int8 rounds a row in steps of one part in 127 of its largest number, and numbers
 lost. docs/precision-and-speed.md has a model that makes such rows: one number in 768 is 45, most others are
 below 0.3. Outliers always lie in the same few channels of the residual sums, as Dettmers et al. found (2022,
 "LLM.int8()", section 3), whose way out is taken here: a product multiplies them in float32, and the rest in
-int8. The weights alone tell the channels, so no text is needed: some norm multiplies them by several times
-what it multiplies the others by.
+int8. Only channels that the weights alone tell are found, so no text is needed: some norm multiplies them by
+several times what it multiplies the others by. The same page says what the others cost.
 """
 
 from __future__ import annotations
