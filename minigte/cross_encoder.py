@@ -143,6 +143,8 @@ class CrossEncoder(Model):
             vocab_size=model.spec.vocab_size,
             max_seq_length=whole_number(name, max_seq_length, 1, model.max_seq_length),
             do_lower_case=model.do_lower_case,
+            for_pairs=True,
+            length_name=name,
         )
 
     @takes_old_names(sentences="inputs", activation_fct="activation_fn")

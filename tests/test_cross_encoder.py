@@ -166,6 +166,9 @@ def test_options(model):
     for options in ({"batch_size": 0}, {"convert_to_tensor": True}, {"truncation": "no"}, {"device": "cuda"}):
         with pytest.raises(InputError, match=next(iter(options))):
             model.predict(PAIRS, **options)
+    for options in ({"convert_to_numpy": False}, {"convert_to_tensor": True}):
+        with pytest.raises(InputError, match=": scores are NumPy arrays"):
+            model.predict(PAIRS, **options)
     with pytest.raises(InputError, match="top_k"):
         model.rank("cat", ["dog"], top_k=0)
     with pytest.raises(InputError, match="put it in a list"):
@@ -174,12 +177,17 @@ def test_options(model):
         model.predict(PAIRS, magic=1)
 
 
-def test_max_length(folder):
+def test_max_length(folder, model):
     assert CrossEncoder(folder, max_length=7, backend="numpy").max_seq_length == 7
     with pytest.raises(InputError, match=r"max_length must be .* 1 to 32"):
         CrossEncoder(folder, max_length=33, backend="numpy")
-    with pytest.raises(TokenizerError, match="too short for a pair"):
-        CrossEncoder(folder, max_length=3, backend="numpy").predict(PAIRS)
+    assert CrossEncoder(folder, max_length=4, backend="numpy").predict(PAIRS[0], truncation="ignore")
+    for length in (1, 2, 3):
+        with pytest.raises(TokenizerError, match=rf"^max_length {length} is too short: .* 3 .* each pair$"):
+            CrossEncoder(folder, max_length=length, backend="numpy")
+    with pytest.raises(TokenizerError, match=r"^max_seq_length 2 is too short: .* each pair$"):
+        model.max_seq_length = 2
+    assert model.max_seq_length == 32
 
 
 @pytest.mark.parametrize(

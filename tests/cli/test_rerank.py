@@ -64,3 +64,6 @@ def test_what_is_refused(run, tmp_path):
     assert process.returncode == 1
     assert "use Embedder" in process.stderr
     assert process.stdout == ""
+    process = run("cat", "texts.txt", "--max-length", "2")
+    assert process.returncode == 1
+    assert "error: max_length 2 is too short" in process.stderr
