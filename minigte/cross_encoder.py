@@ -186,7 +186,7 @@ class CrossEncoder(Model):
                 chunk = pairs[start : start + CHUNK_PAIRS]
                 chunks.append(self._logits(chunk, batch_size, progress, refuse_long=truncation == "error"))
         if progress.cut:
-            message = cut_warning(progress.cut, progress.texts, self.max_seq_length)
+            message = cut_warning(progress.cut, progress.texts, self.max_seq_length, "pairs")
             logger.info("%s", message)
             if truncation == "warn":
                 warn_caller(message)

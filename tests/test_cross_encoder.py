@@ -1,5 +1,6 @@
 """CrossEncoder without PyTorch: golden scores, the same bits in any batch, and what is refused."""
 
+import functools
 import json
 
 import architectures
@@ -17,6 +18,7 @@ from minigte import (
     InputTooLongError,
     TokenizerError,
     TruncationWarning,
+    cross_encoder,
 )
 from minigte.loading.cross_encoder_config import ACTIVATION_FNS
 
@@ -129,9 +131,21 @@ def test_activations(model):
         model.predict(PAIRS, activation_fn="sigmoid")
 
 
+def test_one_warning_for_all_chunks(model, monkeypatch):
+    monkeypatch.setattr(cross_encoder, "CHUNK_PAIRS", 2)
+    texts = ["cat " * 40, "cat", "cat " * 41, "dog", "cat " * 42]
+    for call in (
+        functools.partial(model.predict, [("cat", text) for text in texts]),
+        functools.partial(model.rank, "cat", texts),
+    ):
+        with pytest.warns(TruncationWarning) as seen:
+            call()
+        assert [warning.message.facts[:14] for warning in seen] == ["3 of 5 pairs h"]
+
+
 def test_long_pairs(model):
     long = "cat dog " * 100_000
-    with pytest.warns(TruncationWarning, match="2 of 3 texts have more than 32"):
+    with pytest.warns(TruncationWarning, match="2 of 3 pairs have more than 32"):
         scores = model.predict([("cat", long), (long, long), ("cat", "dog")])
     # How NumPy's BLAS sums a row may depend on how many rows there are; the engine's bits do not.
     tolerance = 1e-6 if model.backend.threads is None else 0

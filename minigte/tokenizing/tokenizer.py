@@ -256,9 +256,9 @@ def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
         yield text
 
 
-def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:
-    """The warning that ``cut`` of ``seen`` texts were too long."""
+def cut_warning(cut: int, seen: int, max_seq_length: int, what: str = "texts") -> TruncationWarning:
+    """The warning that ``cut`` of ``seen`` texts, or pairs, were too long."""
     return TruncationWarning(
-        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there",
+        f"{cut} of {seen} {what} have more than {max_seq_length} tokens and were cut there",
         "truncation='error' refuses them, 'ignore' cuts them silently",
     )
