@@ -11,9 +11,11 @@ import tiny
 from golden_files import FOLDER, PAIRS
 
 from minigte import (
+    AssumptionWarning,
     CheckpointError,
     ConfigError,
     CrossEncoder,
+    Embedder,
     InputError,
     InputTooLongError,
     TokenizerError,
@@ -237,8 +239,41 @@ def test_an_encoder_that_has_no_head_here(tmp_path):
 
 
 def test_a_folder_of_an_embedding_model(tmp_path):
-    with pytest.raises(ConfigError, match="Pooling makes it an embedding model: use Embedder"):
-        CrossEncoder(tiny.write_model(tmp_path), backend="numpy")
+    folder = tiny.write_model(tmp_path / "whole")
+    message = "Pooling makes it an embedding model: use Embedder, or minigte search"
+    with pytest.raises(ConfigError, match=message):
+        CrossEncoder(folder, backend="numpy")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"  # as before version 2 of sentence-transformers
+    tiny.write_json(folder / "modules.json", modules)
+    with pytest.raises(ConfigError, match=message):
+        CrossEncoder(folder, backend="numpy")
+    bare = tiny.write_model(tmp_path / "bare", bare=True, unused=True)
+    with pytest.raises(
+        CheckpointError, match=r"no tensor classifier\.\w+ .* embedding model has no head .*: use Embedder"
+    ):
+        CrossEncoder(bare, backend="numpy")
+
+
+def test_a_cross_encoder_is_no_embedding_model(folder, tmp_path):
+    saved = tiny.write_cross_encoder(tmp_path, modules=True)
+    assert CrossEncoder(saved, backend="numpy").predict(PAIRS[0]) == pytest.approx(
+        CrossEncoder(folder, backend="numpy").predict(PAIRS[0])
+    )
+    message = "is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte rerank"
+    with pytest.raises(ConfigError, match=message):
+        Embedder(saved, backend="numpy")
+    with pytest.warns(AssumptionWarning, match="is a cross-encoder .* use CrossEncoder, or minigte rerank"):
+        Embedder(folder, backend="numpy")  # whose encoder may be wanted, as in sentence-transformers
+
+
+def test_another_module_than_the_transformer(tmp_path):
+    folder = tiny.write_cross_encoder(tmp_path, modules=True)
+    modules = json.loads((folder / "modules.json").read_text())
+    kind = "sentence_transformers.base.modules.dense.Dense"
+    tiny.write_json(folder / "modules.json", [*modules, {"idx": 1, "name": "1", "path": "1", "type": kind}])
+    with pytest.raises(ConfigError, match=f"one module, Transformer; minigte does not implement {kind}"):
+        CrossEncoder(folder, backend="numpy")
 
 
 def test_weights_without_a_head(folder, tmp_path):
