@@ -71,12 +71,11 @@ def rerank(
     from minigte.cli.ids import as_text
     from minigte.cli.inputs import open_records
     from minigte.cli.records import Columns
-    from minigte.cross_encoder import CrossEncoder
     from minigte.runtime.progress import Progress
     from minigte.tokenizing.tokenizer import cut_warning
 
     with open_records([file], input_format, Columns(column, id_column)) as records:
-        model = CrossEncoder(**model_options)
+        model = options.load_cross_encoder(**model_options)
         if model.num_labels != 1:
             labels = ", ".join(model.config.labels)
             raise InputError(
