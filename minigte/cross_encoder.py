@@ -143,6 +143,8 @@ class CrossEncoder(Model):
             vocab_size=model.spec.vocab_size,
             max_seq_length=whole_number(name, max_seq_length, 1, model.max_seq_length),
             do_lower_case=model.do_lower_case,
+            for_pairs=True,
+            length_name=name,
         )
 
     @takes_old_names(sentences="inputs", activation_fct="activation_fn")
@@ -184,7 +186,7 @@ class CrossEncoder(Model):
                 chunk = pairs[start : start + CHUNK_PAIRS]
                 chunks.append(self._logits(chunk, batch_size, progress, refuse_long=truncation == "error"))
         if progress.cut:
-            message = cut_warning(progress.cut, progress.texts, self.max_seq_length)
+            message = cut_warning(progress.cut, progress.texts, self.max_seq_length, "pairs")
             logger.info("%s", message)
             if truncation == "warn":
                 warn_caller(message)

@@ -1,5 +1,6 @@
 """CrossEncoder without PyTorch: golden scores, the same bits in any batch, and what is refused."""
 
+import functools
 import json
 
 import architectures
@@ -10,13 +11,16 @@ import tiny
 from golden_files import FOLDER, PAIRS
 
 from minigte import (
+    AssumptionWarning,
     CheckpointError,
     ConfigError,
     CrossEncoder,
+    Embedder,
     InputError,
     InputTooLongError,
     TokenizerError,
     TruncationWarning,
+    cross_encoder,
 )
 from minigte.loading.cross_encoder_config import ACTIVATION_FNS
 
@@ -129,9 +133,21 @@ def test_activations(model):
         model.predict(PAIRS, activation_fn="sigmoid")
 
 
+def test_one_warning_for_all_chunks(model, monkeypatch):
+    monkeypatch.setattr(cross_encoder, "CHUNK_PAIRS", 2)
+    texts = ["cat " * 40, "cat", "cat " * 41, "dog", "cat " * 42]
+    for call in (
+        functools.partial(model.predict, [("cat", text) for text in texts]),
+        functools.partial(model.rank, "cat", texts),
+    ):
+        with pytest.warns(TruncationWarning) as seen:
+            call()
+        assert [warning.message.facts[:14] for warning in seen] == ["3 of 5 pairs h"]
+
+
 def test_long_pairs(model):
     long = "cat dog " * 100_000
-    with pytest.warns(TruncationWarning, match="2 of 3 texts have more than 32"):
+    with pytest.warns(TruncationWarning, match="2 of 3 pairs have more than 32"):
         scores = model.predict([("cat", long), (long, long), ("cat", "dog")])
     # How NumPy's BLAS sums a row may depend on how many rows there are; the engine's bits do not.
     tolerance = 1e-6 if model.backend.threads is None else 0
@@ -166,6 +182,9 @@ def test_options(model):
     for options in ({"batch_size": 0}, {"convert_to_tensor": True}, {"truncation": "no"}, {"device": "cuda"}):
         with pytest.raises(InputError, match=next(iter(options))):
             model.predict(PAIRS, **options)
+    for options in ({"convert_to_numpy": False}, {"convert_to_tensor": True}):
+        with pytest.raises(InputError, match=": scores are NumPy arrays"):
+            model.predict(PAIRS, **options)
     with pytest.raises(InputError, match="top_k"):
         model.rank("cat", ["dog"], top_k=0)
     with pytest.raises(InputError, match="put it in a list"):
@@ -174,12 +193,17 @@ def test_options(model):
         model.predict(PAIRS, magic=1)
 
 
-def test_max_length(folder):
+def test_max_length(folder, model):
     assert CrossEncoder(folder, max_length=7, backend="numpy").max_seq_length == 7
     with pytest.raises(InputError, match=r"max_length must be .* 1 to 32"):
         CrossEncoder(folder, max_length=33, backend="numpy")
-    with pytest.raises(TokenizerError, match="too short for a pair"):
-        CrossEncoder(folder, max_length=3, backend="numpy").predict(PAIRS)
+    assert CrossEncoder(folder, max_length=4, backend="numpy").predict(PAIRS[0], truncation="ignore")
+    for length in (1, 2, 3):
+        with pytest.raises(TokenizerError, match=rf"^max_length {length} is too short: .* 3 .* each pair$"):
+            CrossEncoder(folder, max_length=length, backend="numpy")
+    with pytest.raises(TokenizerError, match=r"^max_seq_length 2 is too short: .* each pair$"):
+        model.max_seq_length = 2
+    assert model.max_seq_length == 32
 
 
 @pytest.mark.parametrize(
@@ -215,8 +239,41 @@ def test_an_encoder_that_has_no_head_here(tmp_path):
 
 
 def test_a_folder_of_an_embedding_model(tmp_path):
-    with pytest.raises(ConfigError, match="Pooling makes it an embedding model: use Embedder"):
-        CrossEncoder(tiny.write_model(tmp_path), backend="numpy")
+    folder = tiny.write_model(tmp_path / "whole")
+    message = "Pooling makes it an embedding model: use Embedder, or minigte search"
+    with pytest.raises(ConfigError, match=message):
+        CrossEncoder(folder, backend="numpy")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"  # as before version 2 of sentence-transformers
+    tiny.write_json(folder / "modules.json", modules)
+    with pytest.raises(ConfigError, match=message):
+        CrossEncoder(folder, backend="numpy")
+    bare = tiny.write_model(tmp_path / "bare", bare=True, unused=True)
+    with pytest.raises(
+        CheckpointError, match=r"no tensor classifier\.\w+ .* embedding model has no head .*: use Embedder"
+    ):
+        CrossEncoder(bare, backend="numpy")
+
+
+def test_a_cross_encoder_is_no_embedding_model(folder, tmp_path):
+    saved = tiny.write_cross_encoder(tmp_path, modules=True)
+    assert CrossEncoder(saved, backend="numpy").predict(PAIRS[0]) == pytest.approx(
+        CrossEncoder(folder, backend="numpy").predict(PAIRS[0])
+    )
+    message = "is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte rerank"
+    with pytest.raises(ConfigError, match=message):
+        Embedder(saved, backend="numpy")
+    with pytest.warns(AssumptionWarning, match="is a cross-encoder .* use CrossEncoder, or minigte rerank"):
+        Embedder(folder, backend="numpy")  # whose encoder may be wanted, as in sentence-transformers
+
+
+def test_another_module_than_the_transformer(tmp_path):
+    folder = tiny.write_cross_encoder(tmp_path, modules=True)
+    modules = json.loads((folder / "modules.json").read_text())
+    kind = "sentence_transformers.base.modules.dense.Dense"
+    tiny.write_json(folder / "modules.json", [*modules, {"idx": 1, "name": "1", "path": "1", "type": kind}])
+    with pytest.raises(ConfigError, match=f"one module, Transformer; minigte does not implement {kind}"):
+        CrossEncoder(folder, backend="numpy")
 
 
 def test_weights_without_a_head(folder, tmp_path):

@@ -421,6 +421,31 @@ def test_pack_writes_what_an_embedder_finds(folder, cache, vectors):
     loaded(copy, f"mapped from {copy / 'mine.packed'}", vectors)
 
 
+@pytest.mark.parametrize("modules", [False, True])
+def test_pack_writes_what_a_cross_encoder_finds(tmp_path, cache, modules):
+    """Also where there is no network, and nothing can be written."""
+    folder = tiny.write_cross_encoder(tmp_path / "pairs", CONFIG, modules=modules)
+    output = folder / "mine.packed"
+    done = run(*MINIGTE, "pack", folder, "--output", output)
+    assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
+    model = CrossEncoder(folder)
+    assert model.backend.weights_are == f"mapped from {output}"
+    assert not cache.exists()
+    info = run(*MINIGTE, "info", "--model", folder)
+    assert f"mapped from {output}" in info.stdout
+    (tmp_path / "texts.txt").write_text("\n".join(filter(None, TEXTS)))
+    rerank = [*MINIGTE, "rerank", "the cat", tmp_path / "texts.txt", "--model", folder]
+    ranked = run(*rerank)
+    assert ranked.returncode == 0, ranked.stderr
+    script = f'mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path} && exec "$@"'
+    launcher = ("unshare", "--mount", "--net", "sh", "-c", script, "sh")
+    if run(*launcher, "true").returncode != 0:
+        pytest.skip("mounting a file system read-only needs root")
+    alone = run(*launcher, *rerank)
+    assert (alone.returncode, alone.stdout) == (0, ranked.stdout), alone.stderr
+    assert f"mapped from {output}" in run(*launcher, *MINIGTE, "info", "--model", folder).stdout
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems limit no such memory")
 def test_packing_holds_one_array_at_a_time(tmp_path):
     """75 MB of weights are packed in 32 MB more than the program has when it begins."""

@@ -17,7 +17,7 @@ import tiny
 from places import ROOT
 
 import minigte
-from minigte import Embedder, MinigteError
+from minigte import CrossEncoder, Embedder, MinigteError
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +124,8 @@ PRODUCERS: dict[str, Callable[[Path], object]] = {
     "…: minigte does not implement the module": lambda f: Embedder(
         model(f, modules__json=json.dumps([{"type": "sentence_transformers.models.LayerNorm", "path": ""}]))
     ),
+    "… is a cross-encoder": lambda f: Embedder(tiny.write_cross_encoder(f, modules=True)),
+    "…: Pooling makes": lambda f: CrossEncoder(tiny.write_model(f)),
     "… is not a complete safetensors": lambda f: Embedder(model(f, model__safetensors="version https://git")),
     "… asks for": lambda f: Embedder(
         model(f, model__safetensors=None, pytorch_model__bin="cposix\nsystem\n.")

@@ -149,9 +149,18 @@ def head_tensors(
 
 
 def write_cross_encoder(
-    folder: Path, config: Any = CONFIG, *, num_labels: int = 1, seed: int = 0, **config_json: Any
+    folder: Path,
+    config: Any = CONFIG,
+    *,
+    num_labels: int = 1,
+    seed: int = 0,
+    modules: bool = False,
+    **config_json: Any,
 ) -> Path:
-    """Write a cross-encoder's folder as transformers does; give it back."""
+    """Write a cross-encoder's folder as transformers does; give it back.
+
+    ``modules``: with the files that sentence-transformers 6 adds.
+    """
     labels = {str(i): f"LABEL_{i}" for i in range(num_labels)}
     kinds = [f"{architecture(config).name}ForSequenceClassification"]
     if architecture(config).name == "modernbert":  # transformers' default is beyond these vocabularies
@@ -167,6 +176,13 @@ def write_cross_encoder(
     if getattr(config, "type_vocab_size", 0) > 1:
         names.insert(1, "token_type_ids")
     write_json(folder / "tokenizer_config.json", {**settings, "model_input_names": names})
+    if modules:
+        kind = "sentence_transformers.base.modules.transformer.Transformer"
+        write_json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": kind}])
+        settings = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}
+        write_json(folder / "config_sentence_transformers.json", settings)
+        task = {"transformer_task": "sequence-classification", "module_output_name": "scores"}
+        write_json(folder / "sentence_bert_config.json", task)
     return folder
 
 

@@ -70,7 +70,7 @@ def encoded_anew(
         while chunk := list(itertools.islice(records, CHUNK_TEXTS)):
             rows = earlier.rows(chunk)  # (n,)
             new = (rows < 0).nonzero()[0].tolist()
-            part = _Part()
+            part = Part(shown)
             encode = functools.partial(
                 embedder.encode_stream, show_progress_bar=part, truncation=quiet, **options
             )
@@ -88,26 +88,28 @@ def encoded_anew(
                 vectors[rows >= 0] = earlier.vectors(rows[rows >= 0])
             embedded += len(new)
             shown.read(len(chunk), part.cut)
-            shown.embedded(len(chunk))
+            shown.embedded(len(chunk) - len(new))
             yield chunk, vectors
     if shown.cut and truncation == "warn":
         warnings.warn(cut_warning(shown.cut, embedded, embedder.max_seq_length), stacklevel=2)
 
 
-class _Part:
-    """Counts what one of many calls has cut; shows nothing itself."""
+class Part:
+    """Shows the progress of one of many calls as a part of the whole's, and counts what it has cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
         self.cut = 0
 
-    def __enter__(self) -> _Part:
+    def __enter__(self) -> Part:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def update(self, texts: int) -> None:
-        """So many texts more are embedded."""
+        """So many texts more are done."""
+        self._whole.embedded(texts)
 
     def set_postfix(self, *, cut: int, refresh: bool) -> None:
         """So many were cut."""

@@ -16,6 +16,7 @@ from minigte.errors import InputError
 from minigte.loading.sources import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from minigte.cross_encoder import CrossEncoder
     from minigte.embedder import Embedder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -162,11 +163,26 @@ class TextsCommand(click.Command):
 def load(**model_options: Any) -> Embedder:
     """The Embedder that ``model_options`` ask for, with a warning where they cannot do what they say."""
     from minigte.embedder import Embedder
-    from minigte.runtime.resources import usable_cores
 
     embedder = Embedder(**model_options)
-    threads, cores = model_options.get("threads"), usable_cores()
-    if threads and embedder.backend.threads is None:
+    _check_threads(embedder, model_options.get("threads"))
+    return embedder
+
+
+def load_cross_encoder(**model_options: Any) -> CrossEncoder:
+    """The CrossEncoder, with the same warning."""
+    from minigte.cross_encoder import CrossEncoder
+
+    model = CrossEncoder(**model_options)
+    _check_threads(model, model_options["threads"])
+    return model
+
+
+def _check_threads(model: Embedder | CrossEncoder, threads: int | None) -> None:
+    from minigte.runtime.resources import usable_cores
+
+    cores = usable_cores()
+    if threads and model.backend.threads is None:
         warnings.warn(
             f"--threads {threads} has no effect with --backend numpy: NumPy's BLAS decides", stacklevel=2
         )
@@ -175,4 +191,3 @@ def load(**model_options: Any) -> Embedder:
             f"--threads {threads} is more than the {cores} cores this process may use, which is slower",
             stacklevel=2,
         )
-    return embedder

@@ -33,13 +33,14 @@ from minigte.loading.sources import DEFAULT_MODEL
 def pack(model: str, dtype: str, output: str | None, revision: str | None, cache_folder: str | None) -> None:
     """Write the weights of MODEL, packed for this processor, to a file that all processes share.
 
-    MODEL is thenlper/gte-small by default. Put the file into the model's folder, under a name that ends in
-    .packed. There can be any number of them: a process that loads the model maps the one that fits the dtype,
-    the processor and this version of minigte. Where none fits, minigte keeps a file of its own in the cache
-    folder.
+    MODEL is thenlper/gte-small by default; it can be a cross-encoder too. Put the file into the model's
+    folder, under a name that ends in .packed. There can be any number of them: a process that loads the model
+    maps the one that fits the dtype, the processor and this version of minigte. Where none fits, minigte
+    keeps a file of its own in the cache folder.
     """
     from minigte.backend import choose_backend, pack_weights
-    from minigte.loading.config import read_config
+    from minigte.loading.config import is_cross_encoder, read_config
+    from minigte.loading.cross_encoder_config import read_cross_encoder_config
     from minigte.loading.packed_folders import SUFFIX, PackedFolders
     from minigte.loading.sources import find_model, model_directory
     from minigte.loading.weights import stored_weights
@@ -53,7 +54,7 @@ def pack(model: str, dtype: str, output: str | None, revision: str | None, cache
     if path.suffix != SUFFIX:
         raise InputError(f"--output {output} would never be found: its name must end in {SUFFIX}")
     folder = find_model(model, revision=revision, cache_folder=cache_folder).folder
-    config = read_config(folder)
+    config = read_cross_encoder_config(folder).model if is_cross_encoder(folder) else read_config(folder)
     weights = stored_weights(folder, config)
     folders = PackedFolders(folder, config, model_directory(cache_folder))
     pack_weights(backend, config, weights, dtype, folders, path)

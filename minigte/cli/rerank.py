@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from minigte.cli import options
+from minigte.errors import InputError
 
 if TYPE_CHECKING:
     from minigte.cli.records import Record
@@ -65,19 +67,34 @@ def rerank(
     A cross-encoder reads the query together with each text, which is slower than comparing vectors but
     judges better. Texts without ids are numbered from 0, as in minigte embed.
     """
+    from minigte.cli.encoding import Part
     from minigte.cli.ids import as_text
     from minigte.cli.inputs import open_records
     from minigte.cli.records import Columns
-    from minigte.cross_encoder import CrossEncoder
+    from minigte.runtime.progress import Progress
+    from minigte.tokenizing.tokenizer import cut_warning
 
     with open_records([file], input_format, Columns(column, id_column)) as records:
-        model = CrossEncoder(**model_options)
+        model = options.load_cross_encoder(**model_options)
+        if model.num_labels != 1:
+            labels = ", ".join(model.config.labels)
+            raise InputError(
+                f"{model.source.name} gives a pair {model.num_labels} scores ({labels}), and texts are "
+                "ordered by one: choose another model with --model, or get all scores from /predict of "
+                "minigte serve"
+            )
         best: list[tuple[float, Record]] = []
-        while chunk := list(itertools.islice(records, CHUNK_TEXTS)):
-            hits = model.rank(query, [record.text for record in chunk], top_k)
-            best += [(hit["score"], chunk[hit["corpus_id"]]) for hit in hits]
-            if top_k is not None:
-                best = heapq.nlargest(top_k, best, key=lambda match: match[0])
+        with Progress(None, iter(()), 0) as progress:  # one bar, and below one warning, for all chunks
+            while chunk := list(itertools.islice(records, CHUNK_TEXTS)):
+                part: Any = Part(progress)
+                texts = [record.text for record in chunk]
+                hits = model.rank(query, texts, top_k, show_progress_bar=part, truncation="ignore")
+                progress.read(len(chunk), part.cut)
+                best += [(hit["score"], chunk[hit["corpus_id"]]) for hit in hits]
+                if top_k is not None:
+                    best = heapq.nlargest(top_k, best, key=lambda match: match[0])
+    if progress.cut:
+        warnings.warn(cut_warning(progress.cut, progress.texts, model.max_seq_length, "pairs"), stacklevel=2)
     best.sort(key=lambda match: match[0], reverse=True)
     for score, record in best:
         if as_json:

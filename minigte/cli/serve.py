@@ -12,7 +12,7 @@ from minigte.backend import BACKENDS, DTYPES
 from minigte.cross_encoder import CrossEncoder
 from minigte.embedder import Embedder
 from minigte.errors import InputError, MissingDependencyError
-from minigte.loading.cross_encoder_config import is_cross_encoder
+from minigte.loading.config import is_cross_encoder
 from minigte.loading.sources import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:

@@ -66,6 +66,9 @@ OLD_POOLING_KEYS = {
 }
 
 
+CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything a model folder says about turning text into vectors, but for arrays and vocabulary."""
@@ -179,8 +182,27 @@ def read_config(folder: Path) -> ModelConfig:
     return config
 
 
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether a folder says that it scores texts, and nothing makes it an embedding model."""
+    modules = read_json(folder / "modules.json", ConfigError, missing=None)
+    embeds = isinstance(modules, list) and len(modules) > 1
+    return not embeds and classifies(read_object(folder / "config.json", ConfigError))
+
+
+def classifies(config_json: dict[str, Any]) -> bool:
+    """Whether ``config.json`` is that of an encoder with a head that classifies texts, or scores pairs."""
+    kinds = config_json.get("architectures")
+    return isinstance(kinds, list) and any(str(kind).endswith(CLASSIFIER) for kind in kinds)
+
+
 def assumption_warning(folder: Path) -> AssumptionWarning:
     """The warning that the pooling of a folder was assumed, and how to say otherwise."""
+    if is_cross_encoder(folder):
+        return AssumptionWarning(
+            f"{folder} is a cross-encoder or another classifier: for its scores use CrossEncoder, or minigte "
+            "rerank. For vectors of its encoder mean pooling and no L2 norm were assumed, as "
+            "sentence-transformers does"
+        )
     return AssumptionWarning(
         f"{folder} has no modules.json: mean pooling and no L2 norm were assumed, as sentence-transformers "
         f"does. "
@@ -315,6 +337,10 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, str, list[tuple[str
             )
     if not unique:
         raise ConfigError(f"{path}: two modules have the same name, so sentence-transformers would skip one")
+    if is_cross_encoder(folder):
+        raise ConfigError(
+            f"{folder} is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte rerank"
+        )
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") != 1 or kinds.count("Pooling") != 1:
         raise ConfigError(
             f"{path}: expected Transformer, Pooling and optionally Dense or Normalize, found "

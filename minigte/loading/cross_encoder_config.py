@@ -16,6 +16,7 @@ from minigte.arrays import Float32
 from minigte.errors import ConfigError
 from minigte.loading.config import (
     ModelConfig,
+    classifies,
     find_architecture,
     read_encoder,
     read_sentence_bert,
@@ -34,8 +35,6 @@ ActivationFn = Callable[[Float32], Float32]
 ACTIVATION_FNS: dict[str, ActivationFn] = {
     name: functools.partial(activated, name) for name in ACTIVATION_FUNCTIONS
 }
-
-CLASSIFIER = "ForSequenceClassification"  # how transformers' classes with such a head end
 
 # What the Transformer module of a cross-encoder was saved with.
 ACCEPTED: dict[str, tuple[object, ...]] = {
@@ -58,18 +57,6 @@ class CrossEncoderConfig:
     def num_labels(self) -> int:
         """How many scores a pair has."""
         return len(self.labels)
-
-
-def is_cross_encoder(folder: Path) -> bool:
-    """Whether a folder says that it scores texts, and nothing makes it an embedding model."""
-    modules = read_json(folder / "modules.json", ConfigError, missing=None)
-    embeds = isinstance(modules, list) and len(modules) > 1
-    return not embeds and _classifies(read_object(folder / "config.json", ConfigError))
-
-
-def _classifies(config_json: dict[str, Any]) -> bool:
-    kinds = config_json.get("architectures")
-    return isinstance(kinds, list) and any(str(kind).endswith(CLASSIFIER) for kind in kinds)
 
 
 def read_cross_encoder_config(folder: Path, num_labels: int | None = None) -> CrossEncoderConfig:
@@ -126,18 +113,21 @@ def _check_modules(path: Path, modules: Any) -> None:
     """Raise ConfigError for any module but the Transformer."""
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise ConfigError(f"{path} is not sentence-transformers' list of modules: download it again")
+    if any(str(module.get("type")).endswith(".Pooling") for module in modules):
+        raise ConfigError(f"{path}: Pooling makes it an embedding model: use Embedder, or minigte search")
     for module in modules:
         check_keys(path, "modules.json", module)
         kind = str(module.get("type"))
         is_theirs = kind.startswith("sentence_transformers.")
         if not is_theirs or kind.rpartition(".")[2] != "Transformer" or module.get("path"):
-            what = "an embedding model: use Embedder" if kind.endswith(".Pooling") else "not implemented here"
-            raise ConfigError(f"{path}: a cross-encoder has one module, Transformer; {kind} makes it {what}")
+            raise ConfigError(
+                f"{path}: a cross-encoder has one module, Transformer; minigte does not implement {kind}"
+            )
 
 
 def _labels(path: Path, config_json: dict[str, Any]) -> tuple[str, ...]:
     """The names of the scores: one where no head is said to be there, as in sentence-transformers."""
-    if not _classifies(config_json):
+    if not classifies(config_json):
         return ("LABEL_0",)
     names = config_json.get("id2label")
     if isinstance(names, dict) and names:

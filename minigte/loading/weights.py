@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -212,13 +212,17 @@ class _Checkpoint:
     is.
     """
 
-    def __init__(self, folder: Path, config: ModelConfig, head: Iterable[Tensor] = ()) -> None:
+    def __init__(self, folder: Path, config: ModelConfig, head: Sequence[Tensor] = ()) -> None:
         """Look for the file in a model folder; the model may have a ``head``. Raises CheckpointError."""
         tensors = config.architecture.tensors(config.encoder)
         self._shapes = {tensor.name: tensor.stored_shape for tensor in itertools.chain(tensors, head)}
         self._path = _find_readable(folder / config.transformer)
         self._tensors = _find_tensors(
-            self._path, self._shapes, config.architecture, config.spec.num_hidden_layers
+            self._path,
+            self._shapes,
+            config.architecture,
+            config.spec.num_hidden_layers,
+            {tensor.name for tensor in head},
         )
 
     def read(self, name: str) -> Float32:
@@ -227,9 +231,16 @@ class _Checkpoint:
 
 
 def _find_tensors(
-    path: Path, expected: Mapping[str, tuple[int, ...]], architecture: Architecture, num_hidden_layers: int
+    path: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    architecture: Architecture,
+    num_hidden_layers: int,
+    head: Collection[str],
 ) -> dict[str, Callable[[], Any]]:
-    """What reads each of the tensors ``expected`` of a file; what is not the encoder's is passed over."""
+    """What reads each of the tensors ``expected`` of a file, those of a ``head`` among them.
+
+    What is neither the encoder's nor the head's is passed over.
+    """
     own = tuple({name.partition(".")[0] + "." for name in expected})  # where an encoder's tensors are
     tensors: dict[str, Callable[[], Any]] = {}
     unknown: dict[str, tuple[int, ...]] = {}  # in the encoder
@@ -263,6 +274,8 @@ def _find_tensors(
     for name, shape in expected.items():
         if name not in tensors:
             beside = f"; it has others, the first {others[0]}" if others else ""
+            if name in head:
+                beside += "; an embedding model has no head that scores: use Embedder, or minigte search"
             raise CheckpointError(f"{path} has no tensor {name} (expected shape {shape}){beside}")
     if unknown:
         name, shape = next(iter(unknown.items()))

@@ -53,12 +53,15 @@ class Tokenizer:
         vocab_size: int,
         max_seq_length: int,
         do_lower_case: bool = False,
+        for_pairs: bool = False,
+        length_name: str = "max_seq_length",
     ) -> None:
         """Read the tokenizer in ``folder``, whose other files say what is in ``config``.
 
         ``vocab_size``: how many ids the model knows. ``max_seq_length``: texts are cut to this many tokens,
         special tokens included. ``do_lower_case``: lower-case texts before the tokenizer sees them, as
-        sentence-transformers' key of this name asks for.
+        sentence-transformers' key of this name asks for. ``for_pairs``: texts come in pairs, which are cut
+        to this many together. ``length_name``: what the caller calls ``max_seq_length``, for errors.
 
         Raises TokenizerError where the file is absent, damaged or another model's.
         """
@@ -74,10 +77,11 @@ class Tokenizer:
                 f"id is {largest}, the vocabulary has {vocab_size} rows"
             )
         self.num_special_tokens = self.tokenizer.num_special_tokens_to_add(False)
-        if max_seq_length <= self.num_special_tokens:
+        special = self.tokenizer.num_special_tokens_to_add(for_pairs)
+        if max_seq_length <= special:
             raise TokenizerError(
-                f"max_seq_length {max_seq_length} is too short: {self.path} adds {self.num_special_tokens} "
-                "special tokens"
+                f"{length_name} {max_seq_length} is too short: {self.path} adds {special} special tokens to "
+                f"each {'pair' if for_pairs else 'text'}"
             )
         self.splitter = Splitter(self.tokenizer)
         if do_lower_case:  # of the text between special tokens, which stay what they are
@@ -126,17 +130,12 @@ class Tokenizer:
     ) -> list[TokenizedPair]:
         """Turn pairs of texts into ids. Of too long a pair the longer text is cut first, as in transformers.
 
-        Raises InputError, which names the position, for anything that is not a text; ``start`` is the
-        position of the first of ``pairs`` in the caller's list. ``refuse_long``: raise InputTooLongError
-        for a pair of more than ``max_seq_length`` tokens in place of cutting it.
+        The tokenizer must have been made ``for_pairs``. Raises InputError, which names the position, for
+        anything that is not a text; ``start`` is the position of the first of ``pairs`` in the caller's list.
+        ``refuse_long``: raise InputTooLongError for a pair of more than ``max_seq_length`` tokens in place of
+        cutting it.
         """
-        special = self.tokenizer.num_special_tokens_to_add(True)
-        room = self.max_seq_length - special
-        if room < 1:
-            raise TokenizerError(
-                f"max_seq_length {self.max_seq_length} is too short for a pair: {self.path} adds {special} "
-                "special tokens"
-            )
+        room = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(True)
         with library_errors(f"{self.path} cannot put two texts into one row"):
             template = read_template(self.tokenizer)
         for position, pair in enumerate(pairs, start):
@@ -257,9 +256,9 @@ def _take(texts: Iterator[str], characters: int) -> Iterator[str]:
         yield text
 
 
-def cut_warning(cut: int, seen: int, max_seq_length: int) -> TruncationWarning:
-    """The warning that ``cut`` of ``seen`` texts were too long."""
+def cut_warning(cut: int, seen: int, max_seq_length: int, what: str = "texts") -> TruncationWarning:
+    """The warning that ``cut`` of ``seen`` texts, or pairs, were too long."""
     return TruncationWarning(
-        f"{cut} of {seen} texts have more than {max_seq_length} tokens and were cut there",
+        f"{cut} of {seen} {what} have more than {max_seq_length} tokens and were cut there",
         "truncation='error' refuses them, 'ignore' cuts them silently",
     )

@@ -601,6 +601,44 @@ def test_info(run, folder):
     assert f"{'assumed:':<21}max_seq_length 32\n" in text
 
 
+@pytest.mark.parametrize("modules", [False, True])
+def test_info_of_a_cross_encoder(run, folder, tmp_path, modules):
+    model = tiny.write_cross_encoder(tmp_path / "pairs", num_labels=2, modules=modules)
+    facts = json.loads(succeeded(run("info", "--json", "--model", "pairs", "--max-seq-length", "9")))
+    arrays = [*tiny.tensors().values(), *tiny.head_tensors(num_labels=2).values()]
+    assert facts["kind"] == "cross-encoder"
+    assert facts["architecture"] == "bert"
+    assert facts["folder"] == str(model)
+    assert facts["weights"].startswith("model.safetensors, sha256 ")
+    assert facts["parameters"] == sum(array.size for array in arrays)
+    assert facts["labels"] == ["LABEL_0", "LABEL_1"]
+    assert facts["activation_fn"] == ("Sigmoid" if modules else "Identity")
+    assert facts["max_seq_length"] == 9
+    assert {"dtype", "backend", "packed weights", "instructions", "threads"} <= set(facts)
+    of_vectors = json.loads(succeeded(run("info", "--json")))
+    assert of_vectors["kind"] == "embedding model"
+    assert set(of_vectors) - set(facts) == {
+        "embedding_dimension",
+        "pooling",
+        "normalize",
+        "similarity",
+        "prompts",
+        "assumed",
+    }
+    assert f"{'labels:':<21}LABEL_0, LABEL_1\n" in succeeded(run("info", "--model", "pairs"))
+    message = failed(run("info", "--model", "pairs", "--truncate-dim", "3"))
+    assert "--truncate-dim is about vectors, and pairs is a cross-encoder: omit it" in message
+
+
+@pytest.mark.parametrize("command", [("embed", "cat"), ("similarity", "cat", "dog"), ("explain", "cat")])
+def test_a_cross_encoder_where_vectors_are_asked_for(run, tmp_path, command):
+    tiny.write_cross_encoder(tmp_path / "pairs", modules=True)
+    message = failed(run(*command, "--model", "pairs"))
+    assert message.endswith(
+        "pairs is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte rerank"
+    )
+
+
 def test_warmup(run, tmp_path):
     if jit_missing() is not None:
         pytest.skip(f"Numba: {jit_missing()}")

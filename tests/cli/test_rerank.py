@@ -9,6 +9,8 @@ import pytest
 import tiny
 
 from minigte import CrossEncoder
+from minigte.cli.rerank import rerank
+from minigte.runtime import progress
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +56,37 @@ def test_ids_and_columns(run, tmp_path):
     assert TEXTS[int(answer["id"][1])] == answer["text"]
 
 
+def test_one_warning_for_all_texts(run, tmp_path):
+    (tmp_path / "texts.txt").write_text("\n".join(["cat " * 60] * 3000 + ["dog"]))
+    process = run("cat", "texts.txt")
+    assert len(process.stdout.splitlines()) == 3001
+    assert process.stderr == (
+        "minigte: warning: 3000 of 3001 pairs have more than 32 tokens and were cut there\n"
+    )
+    assert run("cat", "texts.txt", "-k", "2").stderr == process.stderr
+
+
+def test_one_bar_for_all_texts(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "on_terminal", lambda: True)
+    monkeypatch.setattr(progress, "PROGRESS_DELAY", 0)
+    (tmp_path / "texts.txt").write_text("cat\n" * 2100)
+    args = ["cat", str(tmp_path / "texts.txt"), "--model", str(folder), "--backend", "numpy", "-k", "1"]
+    rerank.main(args, standalone_mode=False)
+    *drawn, end = capsys.readouterr().err.removesuffix("\n").split("\r")
+    assert "\n" not in "".join(drawn)
+    assert "2100text" in end
+
+
+def test_a_model_of_several_labels(run, tmp_path):
+    (tmp_path / "texts.txt").write_text("cat\n")
+    tiny.write_cross_encoder(tmp_path / "three", num_labels=3)
+    process = run("cat", "texts.txt", "--model", "three")
+    assert (process.returncode, process.stdout) == (1, "")
+    [line] = process.stderr.splitlines()
+    assert "three gives a pair 3 scores (LABEL_0, LABEL_1, LABEL_2)" in line
+    assert line.endswith("another model with --model, or get all scores from /predict of minigte serve")
+
+
 def test_what_is_refused(run, tmp_path):
     process = run("cat", "missing.txt")
     assert process.returncode == 1
@@ -64,3 +97,6 @@ def test_what_is_refused(run, tmp_path):
     assert process.returncode == 1
     assert "use Embedder" in process.stderr
     assert process.stdout == ""
+    process = run("cat", "texts.txt", "--max-length", "2")
+    assert process.returncode == 1
+    assert "error: max_length 2 is too short" in process.stderr

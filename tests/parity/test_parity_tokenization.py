@@ -129,7 +129,7 @@ def test_pairs(tmp_path: Path, name: str, max_length: int, side: str) -> None:
     theirs = getattr(transformers, name).from_pretrained(tmp_path, truncation_side=side)
     theirs.save_pretrained(tmp_path / "saved")
     config = read_tokenizer_config(tmp_path / "saved", "BertTokenizer", chat_template=True)
-    ours = Tokenizer(tmp_path / "saved", config, vocab_size=1000, max_seq_length=max_length)
+    ours = Tokenizer(tmp_path / "saved", config, vocab_size=1000, max_seq_length=max_length, for_pairs=True)
     texts = [
         "the cat",
         "",

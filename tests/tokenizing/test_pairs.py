@@ -26,7 +26,7 @@ CLS, SEP = (tiny.VOCABULARY.index(token) for token in ("[CLS]", "[SEP]"))
 
 def make_tokenizer(folder: Path, max_seq_length: int) -> Tokenizer:
     config = read_tokenizer_config(folder, "BertTokenizer", chat_template=True)
-    return Tokenizer(folder, config, vocab_size=300, max_seq_length=max_seq_length)
+    return Tokenizer(folder, config, vocab_size=300, max_seq_length=max_seq_length, for_pairs=True)
 
 
 @pytest.fixture(scope="module", params=["right", "left"])
