@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Thread
+from typing import NamedTuple
 
 from minigte.runtime.resources import running_core
 
@@ -61,37 +62,38 @@ class Helpers:
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._process = 0
-        self._jobs: SimpleQueue[Job | None]
-        self._threads: list[_Helper]
+        self._pools: dict[int, _Pool] = {}  # by process: threads do not survive a fork
 
     def offer(self, job: Job) -> None:
         """Let a helper take the job when it can; there may be none, so the caller must be ready to."""
-        self._start()
-        self._jobs.put(job)
+        pool = self._pools.get(os.getpid()) or self._start()
+        pool.jobs.put(job)
 
     def form_team(self, call: Callable[[int], object], count: int) -> None:
         """Let up to ``count`` helpers make ``call(0)`` beside this thread, on other cores than this one."""
-        if not self._start() and (core := running_core()) is not None:
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            pool = self._start()
+        elif (core := running_core()) is not None:
             cores = os.sched_getaffinity(0)
-            for thread in self._threads:
+            for thread in pool.threads:
                 thread.keep_off(core, cores)
         for _ in range(count):
-            self._jobs.put(Job(call, 0))
+            pool.jobs.put(Job(call, 0))
 
-    def _start(self) -> bool:
-        """Start the threads, unless this process has them; whether it had none."""
-        if self._process == os.getpid():  # threads do not survive a fork
-            return False
-        self._process = os.getpid()
-        self._jobs = SimpleQueue()
-        self._threads = [_Helper(self._jobs) for _ in range(self._count)]
+    def _start(self) -> _Pool:
+        """Start this process's threads; an interrupt anywhere here leaves it with none, as it was."""
+        jobs: SimpleQueue[Job | None] = SimpleQueue()
+        own = _Pool(jobs, [_Helper(jobs) for _ in range(self._count)])
         # At exit too: a helper must not compute while the interpreter is taken apart.
-        weakref.finalize(self, _dismiss, self._jobs, self._threads)
+        dismiss = weakref.finalize(self, _dismiss, own)
         with contextlib.suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
-            for thread in self._threads:
+            for thread in own.threads:
                 thread.start()
-        return True
+        pool = self._pools.setdefault(os.getpid(), own)
+        if pool is not own:  # another thread was faster
+            dismiss()
+        return pool
 
 
 class _Helper(Thread):
@@ -128,10 +130,17 @@ class _Helper(Thread):
                 os.sched_setaffinity(self.native_id, cores)
 
 
-def _dismiss(jobs: SimpleQueue[Job | None], threads: list[_Helper]) -> None:
+class _Pool(NamedTuple):
+    """The helpers of one process, and what they take their jobs from."""
+
+    jobs: SimpleQueue[Job | None]
+    threads: list[_Helper]
+
+
+def _dismiss(pool: _Pool) -> None:
     """Let the helpers finish what they do, and end."""
-    for _ in threads:
-        jobs.put(None)
-    for thread in threads:
+    for _ in pool.threads:
+        pool.jobs.put(None)
+    for thread in pool.threads:
         if thread.is_alive() and thread is not threading.current_thread():
             thread.join()

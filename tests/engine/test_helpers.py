@@ -1,13 +1,18 @@
-"""Helper threads keep off the core of the thread that they help."""
+"""Helper threads: an interrupt leaves them whole, and they keep off the core of the thread that they help."""
 
 import os
+import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from minigte.engine.helpers import Helpers
+from minigte.engine import helpers as module
+from minigte.engine.helpers import Helpers, Job
 from minigte.runtime.resources import running_core
 
 
@@ -30,7 +35,7 @@ def on_cores(cores: set[int]) -> list[set[int]]:
     for _ in range(3):  # the first starts the helper
         with ThreadPoolExecutor(1) as thread:
             thread.submit(work).result()
-        (helper,) = helpers._threads
+        (helper,) = helpers._pools[os.getpid()].threads
         end = time.monotonic() + 60
         while os.sched_getaffinity(helper.native_id or -1) != cores:  # it does that behind the call
             assert time.monotonic() < end
@@ -57,3 +62,58 @@ def test_where_there_is_one_core_it_stays_there() -> None:
 @pytest.mark.skipif(running_core() is None, reason="the system does not say")
 def test_the_running_core_is_one_of_those_allowed() -> None:
     assert running_core() in os.sched_getaffinity(0)
+
+
+def interrupted(call: Callable[[], object], lines: int) -> bool:
+    """Whether an interrupt behind so many lines of the helpers' file struck the call."""
+    left = lines
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_at_any_line_of_their_start_leaves_them_whole() -> None:
+    lines = 0
+    while True:
+        helpers = Helpers(2)
+        struck = interrupted(lambda helpers=helpers: helpers.form_team(lambda _: None, 1), lines)  # type: ignore[misc]
+        done = threading.Event()
+        helpers.offer(Job(done.set))
+        assert done.wait(60), lines
+        if not struck:
+            break
+        lines += 1
+    assert lines > 10
+
+
+def test_threads_that_need_them_first_at_once_share_them() -> None:
+    for _ in range(50):
+        helpers = Helpers(1)
+        ready = threading.Barrier(8)
+
+        def offer(_: int, helpers: Helpers = helpers, ready: threading.Barrier = ready) -> bool:
+            done = threading.Event()
+            ready.wait(60)
+            helpers.offer(Job(done.set))
+            return done.wait(60)
+
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(offer, range(8)))
+        assert len(helpers._pools) == 1
