@@ -118,7 +118,7 @@ vectors = embedder.encode(texts)
 tokens = embedder.encode(texts, output_value="token_embeddings")
 assert np.array_equal(vectors, [rows.min(axis=0) for rows in tokens])
 trace = embedder.explain(texts[0])
-np.testing.assert_allclose(trace.vector, vectors[0], rtol=0, atol=1e-6)  # which BLAS computed in a batch
+assert np.array_equal(trace.vector, embedder.encode(texts[0]))  # alone too: BLAS's bits depend on the batch
 np.testing.assert_allclose(trace.contributions.sum(axis=0), vectors[0], rtol=0, atol=1e-6)
 similarity = embedder.explain_similarity(*texts)
 np.testing.assert_allclose(similarity.pairs.sum(), similarity.score, rtol=0, atol=1e-6)

@@ -166,7 +166,8 @@ NOT_HERE = {
 FIXED = {
     **dict.fromkeys(("dtype", "backend_name", "threads"), "load another with dtype=, backend= or threads="),
     **dict.fromkeys(("source", "config"), "load another from another folder"),
-    **dict.fromkeys(("tokenizer", "embedding_dimension"), "assign max_seq_length or truncate_dim"),
+    "tokenizer": "assign max_seq_length",
+    "embedding_dimension": "assign truncate_dim",
     "device": "minigte computes on the CPU",
 }
 

@@ -332,4 +332,5 @@ def answers(method: Callable[..., Any]) -> _EncodeMethod:
 
     That is its name since sentence-transformers 6; before it was ``sentences``.
     """
-    return takes_old_names(inputs="sentences")(method)  # type: ignore[return-value]  # such a descriptor
+    # A function is a descriptor of that signature, which mypy does not see in what a decorator gives.
+    return takes_old_names(inputs="sentences")(method)  # type: ignore[return-value]

@@ -337,11 +337,12 @@ def _read_modules(folder: Path, modules: Any) -> tuple[Path, str, list[tuple[str
             )
     if not unique:
         raise ConfigError(f"{path}: two modules have the same name, so sentence-transformers would skip one")
-    if is_cross_encoder(folder):
-        raise ConfigError(
-            f"{folder} is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte rerank"
-        )
     if kinds[:1] != ["Transformer"] or kinds.count("Transformer") != 1 or kinds.count("Pooling") != 1:
+        if is_cross_encoder(folder):
+            raise ConfigError(
+                f"{folder} is a cross-encoder, which scores pairs of texts: use CrossEncoder, or minigte "
+                "rerank"
+            )
         raise ConfigError(
             f"{path}: expected Transformer, Pooling and optionally Dense or Normalize, found "
             f"{', '.join(kinds) or 'none'}"

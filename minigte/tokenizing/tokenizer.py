@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import reprlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 import tokenizers
 
 from minigte.errors import InputError, InputTooLongError, TokenizerError, TruncationWarning, UnsupportedError
-from minigte.tokenizing.pairs import longest_first, num_tokens, read_template
+from minigte.tokenizing.pairs import PairTemplate, longest_first, num_tokens, read_template
 from minigte.tokenizing.splitting import PIECE, Splitter
 from minigte.tokenizing.texts import check_text, check_unicode
 from minigte.tokenizing.tokenizer_config import TokenizerConfig
@@ -136,8 +137,7 @@ class Tokenizer:
         cutting it.
         """
         room = self.max_seq_length - self.tokenizer.num_special_tokens_to_add(True)
-        with library_errors(f"{self.path} cannot put two texts into one row"):
-            template = read_template(self.tokenizer)
+        template = self._pair_template
         for position, pair in enumerate(pairs, start):
             for i, text in enumerate(pair):
                 check_text(text, f"inputs[{position}][{i}]")
@@ -179,6 +179,11 @@ class Tokenizer:
                 heads[i] = " ".join([heads[i], *more])
                 (encoding,) = self._encode(heads[i : i + 1], add_special_tokens=add_special_tokens)
             yield encoding, pieces[i]
+
+    @functools.cached_property
+    def _pair_template(self) -> PairTemplate:
+        with library_errors(f"{self.path} cannot put two texts into one row"):
+            return read_template(self.tokenizer)
 
     def _count_on(self, lengths: list[int], more: Sequence[Iterator[str]]) -> None:
         """Count on in whichever of two texts has fewer tokens so far, until it ends: then it is the shorter.
