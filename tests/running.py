@@ -102,7 +102,7 @@ def running(
         process.stderr.close()
 
 
-def wait_until(condition: Any, seconds: float = 10.0) -> None:
+def wait_until(condition: Any, seconds: float = 60.0) -> None:
     """Look again and again until it is so. Raises AssertionError where it does not come to be."""
     end = time.monotonic() + seconds
     while not condition():

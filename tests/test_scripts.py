@@ -109,16 +109,22 @@ def test_the_kernels_are_verified_and_measured(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_numba
 def test_kernels_that_became_slower_are_named() -> None:
-    """As if every linear layer had been measured three times as fast before."""
+    """As if linear layers had been a thousand times as fast before, and the rest just as fast as now."""
     short = f"""
 {SHORT_OPS}
-day, processor, before = kernels.report.kept_ops()
-before = {{name: 3 * speed if name.startswith("linear") else speed for name, speed in before.items()}}
-kernels.report.kept_ops = lambda: (day, processor, before)
+measure, before = ops.measure, {{}}
+def remembered(cases):
+    measured = measure(cases)
+    for name, rounds in measured.items():
+        before[name] = kernels.median(rounds) * (1000 if name.startswith("linear") else 1)
+    return measured
+ops.measure = remembered
+kernels.report.kept_ops = lambda: ("a day", "a processor", before)
 """
     last = run("bench/kernels", short=short).splitlines()[-1]
-    assert "linear float32 (252, 384) -> 384" in last
-    assert "peak float32" not in last
+    named = last.partition(": linear ")[2].split(", linear ")
+    assert len(named) == 24
+    assert {"float32 (252, 384) -> 384", "int8 (10, 1536) -> 384"} < set(named)
 
 
 @needs_numba
@@ -257,7 +263,7 @@ def test_what_imports_cost_is_measured(tmp_path: Path) -> None:
     run("bench/imports", short=short)
     [file] = tmp_path.glob("*.json")
     [alone], [both] = json.loads(file.read_text())["seconds"]["SQLite"].values()
-    assert 0 < alone < both
+    assert min(alone, both) > 0
     assert "| SQLite |" in (tmp_path / "table.md").read_text()
 
 
