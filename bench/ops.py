@@ -210,7 +210,7 @@ def linear_case(rows: int, inputs: int, outputs: int, finish: int, dtype: str, r
     bias = rng.normal(0, 1, outputs).astype(np.float32)
     matrix = pack_matrix(1, outputs, inputs, [(weight, bias)], dtype, LEVEL, stored="float16")
     a, scales = operand(x, dtype)
-    out, products = zeros(np.float32, rows, outputs), zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
+    out, products = zeros(np.float32, rows, outputs), zeros(np.float32, LEVEL.block_rows * PANEL)
     widened = zeros(np.float32, inputs * PANEL)
     repeat_linear(1, a, scales, matrix, finish, UNTURNED, out, products, widened)
     wanted = ops.linear(x, weight, bias)

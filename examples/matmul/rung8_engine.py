@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minigte.engine.finishes import LINEAR
-from minigte.engine.linear import Rotation, linear
-from minigte.engine.simd import PANEL, TILE_ROWS
+from minigte.engine.linear import BLOCK_ROWS, Rotation, linear
+from minigte.engine.simd import PANEL
 from minigte.engine.target import LEVEL
 from minigte.engine.weights import Matrix, pack_matrix
 
@@ -22,7 +22,7 @@ def pack(b: Float32) -> Matrix:
 @numba.njit(nogil=True)
 def multiply(a, matrix, c):
     """C = A B: (M, K), packed B -> (M, N)."""
-    products = np.empty(TILE_ROWS * PANEL, np.float32)  # of a tile
+    products = np.empty(BLOCK_ROWS * PANEL, np.float32)  # of a block of rows
     scales = widened = np.empty(0, np.float32)
     unturned = Rotation(np.empty((0, 2, 0), np.float32), np.empty(0, np.int64), 0)
     linear(a, scales, matrix, 0, 0, matrix.panels.shape[1], LINEAR, unturned, c, 0, products, widened)

@@ -14,8 +14,9 @@ from typing import NamedTuple
 # Of a register of AMX: rows, and bytes of each.
 MATRIX_ROWS, MATRIX_BYTES = 16, 64
 
-# Tiles of the feed-forward block whose rows are computed at a time: so many that their F-wide intermediate
-# stays in the processor's second cache. Any number gives the same bits.
+# Tiles whose rows are computed at a time: so many that in the feed-forward block their F-wide intermediate
+# stays in the processor's second cache, and in a product their sums in the first. Any number gives the same
+# bits.
 BLOCK_TILES = 8
 
 
@@ -40,6 +41,11 @@ class Level(NamedTuple):
     def rows(self, *, narrow: bool) -> int:
         """Rows that are multiplied at a time: of float32, or, ``narrow``, of a type with matrix registers."""
         return 2 * MATRIX_ROWS if narrow and self.matrices else self.tile_rows
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that a product multiplies by a panel before it finishes them."""
+        return BLOCK_TILES * self.tile_rows
 
     @property
     def panel(self) -> int:

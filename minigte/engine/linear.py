@@ -1,8 +1,9 @@
 """Linear layers: products tile by tile in registers, fused with what follows.
 
-The weights are packed as ``weights.Matrix`` says. A product walks over the panels, and for each over the
-rows, a tile's at a time; a tile's inner dimension is summed from first to last, in chunks of CHUNK_STEPS
-whatever the rows, so a row's result depends on that row alone.
+The weights are packed as ``weights.Matrix`` says. A product walks over the panels, and for each over blocks
+of rows. In a block the chunks of the panel come one by one, and each is read into the first cache once for
+all tiles. A row's inner dimension is summed from first to last, in chunks of CHUNK_STEPS whatever the rows,
+so its result depends on that row alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from minigte.engine.simd import (
     TILE_ROWS,
     VECTOR_BYTES,
     address,
+    first_tile,
     fma,
     load,
     load_difference,
@@ -39,29 +41,43 @@ from minigte.engine.simd import (
 from minigte.engine.target import LEVEL
 
 # Steps summed in registers before the sum goes to memory. Short chunks round less (each sum starts at zero),
-# and a chunk of a tile's rows fits the first cache.
+# and a chunk of a panel fits the first cache.
 CHUNK_STEPS = 384
+BLOCK_ROWS = LEVEL.block_rows
 
 
 @kernel
 def multiply(like, height, a, a_stride, b, steps, c, c_stride):
-    """C = A B for ``height`` <= ``rows_at_once`` rows of A and one panel B, by address.
+    """C = A B for ``height`` rows of A and one panel B that is in a cache, by address.
 
     ``like`` is of B's type. Where the processor has matrix registers for it, 16 or 32 rows of A are read, and
-    of C written, whatever the height.
+    of C written, at a time.
     """
-    whole = whole_matrices(like, steps)
-    if whole > 0:
-        matrix_tile(like, height, a, a_stride, b, whole, c, c_stride)
-    for top in range(0, height if whole < steps else 0, TILE_ROWS):
-        rows = min(TILE_ROWS, height - top)
-        a_rows, c_rows = a + top * a_stride, c + top * c_stride
-        for first in range(whole, steps, CHUNK_STEPS):
-            tile(like, rows, a_rows, a_stride, b, first, min(steps, first + CHUNK_STEPS), c_rows, c_stride)
+    whole, at_once = whole_matrices(like, steps), rows_at_once(like)
+    for top in range(0, height if whole > 0 else 0, at_once):
+        rows = min(at_once, height - top)
+        matrix_tile(like, rows, a + top * a_stride, a_stride, b, whole, c + top * c_stride, c_stride)
+    for first in range(whole, steps, CHUNK_STEPS):
+        last = min(steps, first + CHUNK_STEPS)
+        for top in range(0, height, TILE_ROWS):
+            rows = min(TILE_ROWS, height - top)
+            tile(like, rows, a + top * a_stride, a_stride, b, first, last, c + top * c_stride, c_stride)
+
+
+@kernel
+def multiply_all(like, height, a, a_stride, b, steps, c, is_first):
+    """``multiply`` for a block's rows; ``is_first`` where no cache holds the panel yet. C has its width."""
+    done = 0
+    if is_first and whole_matrices(like, steps) == 0:
+        done = min(TILE_ROWS, height)
+        for first in range(0, steps, CHUNK_STEPS):
+            first_tile(like, done, a, a_stride, b, first, min(steps, first + CHUNK_STEPS), c, PANEL_BYTES)
+    a, c = a + done * a_stride, c + done * PANEL_BYTES
+    multiply(like, height - done, a, a_stride, b, steps, c, PANEL_BYTES)
 
 
 def _dequantize(like, total, offset, scale, row, weights, outliers):
-    """A tile's vector as float32.
+    """A vector of a block's sums as float32.
 
     For int8, (total - offset) · scale of the output · scale of the row, and what the row's outliers add:
     ``row`` is the address of the row's scale and of them, ``weights`` of their weights.
@@ -83,9 +99,9 @@ def _(like, total, offset, scale, row, weights, outliers):
 
 
 def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
-    """C = A B for a tile's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
+    """C = A B for a block's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
 
-    ``like`` is ``matrix.panels``, whose type chooses. The tile is the first or the last that the panel is
+    ``like`` is ``matrix.panels``, whose type chooses. The block is the first or the last that the panel is
     multiplied with, or both, or neither. Of a panel that is kept in float16 the first tile reads that, and
     leaves it ``widened`` to the others.
     """
@@ -96,23 +112,25 @@ def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last
 def _(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
     def kept(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
-        multiply(like, rows, a, a_stride, b, like.shape[2], c, PANEL_BYTES)
+        multiply_all(like, rows, a, a_stride, b, like.shape[2], c, is_first)
 
     def halved(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
-        halves, steps = matrix.halves, like.shape[2]
-        b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
+        halves, steps, done = matrix.halves, like.shape[2], 0
+        if len(halves) == 0:
+            b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
+            multiply_all(like, rows, a, a_stride, b, steps, c, is_first)
+            return
         half = address(halves) + panel[0] * halves.strides[0] + panel[1] * halves.strides[1]
-        if len(halves) > 0:
-            b = address(widened)
-            if is_first and is_last:
-                multiply(halves, rows, a, a_stride, half, steps, c, PANEL_BYTES)
-                return
-            if is_first:  # of several, and so as high as a tile can be
-                for begin in range(0, steps, CHUNK_STEPS):
-                    end = min(steps, begin + CHUNK_STEPS)
-                    widening_tile(halves, a, a_stride, half, begin, end, c, PANEL_BYTES, b)
-                return
-        multiply(like, rows, a, a_stride, b, steps, c, PANEL_BYTES)
+        if is_first and is_last and rows <= TILE_ROWS:
+            multiply_all(halves, rows, a, a_stride, half, steps, c, is_first)
+            return
+        if is_first:  # of several tiles, and so as high as a tile can be
+            for first in range(0, steps, CHUNK_STEPS):
+                last = min(steps, first + CHUNK_STEPS)
+                widening_tile(halves, a, a_stride, half, first, last, c, PANEL_BYTES, address(widened))
+            done = TILE_ROWS
+        a, c = a + done * a_stride, c + done * PANEL_BYTES
+        multiply(like, rows - done, a, a_stride, address(widened), steps, c, PANEL_BYTES)
 
     return halved if like.dtype == types.float32 and LEVEL.float16 else kept
 
@@ -132,10 +150,9 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     a and scales (M, 1 + MOST) are what ``rows.convert`` makes. ``finish`` is one of ``finishes``:
     LINEAR, RESIDUAL (out +=), ROTATE (by ``rotation``), an activation, or an activation + GATED, which makes
     half as many outputs; ``start`` is the column of ``out`` where the outputs begin. ``products`` and
-    ``widened`` are scratch for a tile and for a panel.
+    ``widened`` are scratch for a block's sums and for a panel.
     """
-    height, at_once = a.shape[0], rows_at_once(matrix.panels)
-    a_stride, out_stride = a.strides[0], out.strides[0]
+    height, a_stride, out_stride = a.shape[0], a.strides[0], out.strides[0]
     tile_address, a_address, out_address = address(products), address(a), address(out) + start * out.itemsize
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
@@ -148,8 +165,8 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
         outliers += matrix.outliers[layer, i] >= 0
     matrices_begin(matrix.panels)
     for column in range(first, last):
-        for top in range(0, height, at_once):
-            rows = min(at_once, height - top)
+        for top in range(0, height, BLOCK_ROWS):
+            rows = min(BLOCK_ROWS, height - top)
             _multiply_panel(
                 matrix.panels,
                 matrix,

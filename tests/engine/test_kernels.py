@@ -297,10 +297,10 @@ def _product(
     source[:rows, : x.shape[1]] = x
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales, matrix.outliers[0])
-    tile = zeros(np.float32, format_of(dtype, LEVEL).rows * PANEL)
+    block = zeros(np.float32, LEVEL.block_rows * PANEL)
     widened = zeros(np.float32, inputs * PANEL)
     last = outputs // PANEL
-    linear(read[:rows], scales[:rows], matrix, 0, 0, last, finish, rotation, out, 0, tile, widened)
+    linear(read[:rows], scales[:rows], matrix, 0, 0, last, finish, rotation, out, 0, block, widened)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

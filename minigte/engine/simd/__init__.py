@@ -10,7 +10,7 @@ from minigte.engine.simd.matrices import (
     steps_read,
     whole_matrices,
 )
-from minigte.engine.simd.tiles import TILE_ROWS, tile, widening_tile
+from minigte.engine.simd.tiles import TILE_ROWS, first_tile, tile, widening_tile
 from minigte.engine.simd.vectors import (
     ROUNDER,
     address,
@@ -47,6 +47,7 @@ __all__ = [
     "address",
     "atomic_add",
     "atomic_load",
+    "first_tile",
     "fma",
     "interleave",
     "lane_maximum",

@@ -32,8 +32,8 @@ from minigte.engine.target import LEVEL, TRIPLE
 
 TILE_ROWS, STEPS_AT_ONCE = LEVEL.tile_rows, LEVEL.steps_at_once
 
-# A text of a few rows waits for its weights, unless they are asked for this far ahead of their use. With the
-# fewest rows there is so little to compute that the processor's own prefetching keeps up.
+# The first tile of a panel waits for its weights, unless they are asked for this far ahead of their use. With
+# the fewest rows there is so little to compute that the processor's own prefetching keeps up.
 PREFETCH_BYTES, PREFETCH_ROWS = 12 << 10, TILE_ROWS // 3 + 1
 CACHE_LINE = 64  # bytes
 
@@ -154,10 +154,11 @@ def _loop(builder, first, last, at_once, totals, body):
     return found
 
 
-def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride, wide=None):
+def _sum_steps(builder, height, kind, is_far, a, a_stride, b, first, last, c, c_stride, wide=None):
     """C = A B for ``height`` rows, all by address, over the steps from ``first`` to ``last``.
 
-    What is multiplied of B is left at ``wide``, if that is given.
+    B is asked for ahead of its use if it ``is_far``. What is multiplied of it is left at ``wide``, if that is
+    given.
     """
     add, write, end = (builder.append_basic_block(name) for name in ("add", "write", "end"))
     rows = [builder.add(a, builder.mul(a_stride, I64(i))) for i in range(height)]
@@ -166,7 +167,7 @@ def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride, 
     def multiply(step, totals, at_once):
         """The totals after so many steps."""
         here = builder.add(b, builder.mul(step, I64(b_step)))
-        if height >= PREFETCH_ROWS:
+        if is_far and height >= PREFETCH_ROWS:
             for line in range(0, b_step * at_once, CACHE_LINE):
                 prefetch_at(builder, builder.add(here, I64(PREFETCH_BYTES + line)))
         across = [builder.add(row, builder.mul(step, I64(a_step))) for row in rows]
@@ -220,14 +221,8 @@ def _sum_steps(builder, height, kind, a, a_stride, b, first, last, c, c_stride, 
     builder.position_at_end(end)
 
 
-@intrinsic
-def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
-    """C = A B over the steps from ``first`` to ``last`` for ``height`` <= TILE_ROWS rows, all by address.
-
-    The sum starts at zero; if ``first`` is not 0 it is added to what stands in C, else C is overwritten. The
-    type of the array ``like`` says what is multiplied. Each row is summed in the same order whatever the
-    height.
-    """
+def _tile(like, is_far):
+    """The type and the code of a tile of any height."""
     kind = _kind(like.dtype)
 
     def codegen(context, builder, sig, args):
@@ -241,7 +236,7 @@ def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
                 block = builder.append_basic_block(f"tile.{rows}")
                 choice.add_case(I64(rows), block)
             builder.position_at_end(block)
-            _sum_steps(builder, rows, kind, *rest)
+            _sum_steps(builder, rows, kind, is_far, *rest)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -250,13 +245,30 @@ def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
 
 
 @intrinsic
+def tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
+    """C = A B over the steps from ``first`` to ``last`` for ``height`` <= TILE_ROWS rows, all by address.
+
+    The sum starts at zero; if ``first`` is not 0 it is added to what stands in C, else C is overwritten. The
+    type of the array ``like`` says what is multiplied. Each row is summed in the same order whatever the
+    height.
+    """
+    return _tile(like, False)
+
+
+@intrinsic
+def first_tile(typingctx, like, height, a, a_stride, b, first, last, c, c_stride):
+    """``tile`` of a panel that no cache holds yet."""
+    return _tile(like, True)
+
+
+@intrinsic
 def widening_tile(typingctx, like, a, a_stride, b, first, last, c, c_stride, wide):
-    """``tile`` of TILE_ROWS rows and a panel in float16, whose steps are left at ``wide`` in float32."""
+    """``first_tile`` of TILE_ROWS rows and a panel in float16, which it leaves at ``wide`` in float32."""
     kind = _kind(like.dtype)
 
     def codegen(context, builder, sig, args):
         _, *rest = args
-        _sum_steps(builder, TILE_ROWS, kind, *rest)
+        _sum_steps(builder, TILE_ROWS, kind, True, *rest)
         return context.get_dummy_value()
 
     return types.void(like, *[types.int64] * 8), codegen
