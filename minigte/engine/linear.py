@@ -65,13 +65,19 @@ def multiply(like, height, a, a_stride, b, steps, c, c_stride):
 
 
 @kernel
-def multiply_all(like, height, a, a_stride, b, steps, c, is_first):
-    """``multiply`` for a block's rows; ``is_first`` where no cache holds the panel yet. C has its width."""
+def multiply_first(like, height, a, a_stride, b, steps, c):
+    """``multiply`` for at most TILE_ROWS rows and a panel that no cache holds yet. C is PANEL wide."""
+    for first in range(0, steps, CHUNK_STEPS):
+        first_tile(like, height, a, a_stride, b, first, min(steps, first + CHUNK_STEPS), c, PANEL_BYTES)
+
+
+@kernel
+def multiply_block(like, height, a, a_stride, b, steps, c, is_first):
+    """``multiply`` for a block of rows, perhaps the first that are multiplied by the panel."""
     done = 0
     if is_first and whole_matrices(like, steps) == 0:
         done = min(TILE_ROWS, height)
-        for first in range(0, steps, CHUNK_STEPS):
-            first_tile(like, done, a, a_stride, b, first, min(steps, first + CHUNK_STEPS), c, PANEL_BYTES)
+        multiply_first(like, done, a, a_stride, b, steps, c)
     a, c = a + done * a_stride, c + done * PANEL_BYTES
     multiply(like, height - done, a, a_stride, b, steps, c, PANEL_BYTES)
 
@@ -112,17 +118,17 @@ def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last
 def _(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
     def kept(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
-        multiply_all(like, rows, a, a_stride, b, like.shape[2], c, is_first)
+        multiply_block(like, rows, a, a_stride, b, like.shape[2], c, is_first)
 
     def halved(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         halves, steps, done = matrix.halves, like.shape[2], 0
         if len(halves) == 0:
             b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
-            multiply_all(like, rows, a, a_stride, b, steps, c, is_first)
+            multiply_block(like, rows, a, a_stride, b, steps, c, is_first)
             return
         half = address(halves) + panel[0] * halves.strides[0] + panel[1] * halves.strides[1]
         if is_first and is_last and rows <= TILE_ROWS:
-            multiply_all(halves, rows, a, a_stride, half, steps, c, is_first)
+            multiply_first(halves, rows, a, a_stride, half, steps, c)
             return
         if is_first:  # of several tiles, and so as high as a tile can be
             for first in range(0, steps, CHUNK_STEPS):
