@@ -172,7 +172,7 @@ def self_attention(model, layer, workspace, offsets, team):
             workspace.scores[rank],
             workspace.probs[rank],
             workspace.sums[rank],
-            workspace.block[rank],
+            workspace.products[rank],
             workspace.context[text],
         )
 

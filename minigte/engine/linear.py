@@ -54,9 +54,10 @@ def multiply(like, height, a, a_stride, b, steps, c, c_stride):
     of C written, at a time.
     """
     whole, at_once = whole_matrices(like, steps), rows_at_once(like)
-    for top in range(0, height if whole > 0 else 0, at_once):
-        rows = min(at_once, height - top)
-        matrix_tile(like, rows, a + top * a_stride, a_stride, b, whole, c + top * c_stride, c_stride)
+    if whole > 0:
+        for top in range(0, height, at_once):
+            rows = min(at_once, height - top)
+            matrix_tile(like, rows, a + top * a_stride, a_stride, b, whole, c + top * c_stride, c_stride)
     for first in range(whole, steps, CHUNK_STEPS):
         last = min(steps, first + CHUNK_STEPS)
         for top in range(0, height, TILE_ROWS):
@@ -104,6 +105,12 @@ def _(like, total, offset, scale, row, weights, outliers):
     return lambda like, total, offset, scale, row, weights, outliers: load(total)
 
 
+@kernel
+def address_of(panels, panel):
+    """The address of ``panel`` = (layer, column)."""
+    return address(panels) + panel[0] * panels.strides[0] + panel[1] * panels.strides[1]
+
+
 def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
     """C = A B for a block's ``rows`` and one panel, ``panel`` = (layer, column) of a matrix.
 
@@ -117,16 +124,14 @@ def _multiply_panel(like, matrix, panel, rows, a, a_stride, c, is_first, is_last
 @overload(_multiply_panel)
 def _(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
     def kept(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
-        b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
-        multiply_block(like, rows, a, a_stride, b, like.shape[2], c, is_first)
+        multiply_block(like, rows, a, a_stride, address_of(like, panel), like.shape[2], c, is_first)
 
     def halved(like, matrix, panel, rows, a, a_stride, c, is_first, is_last, widened):
         halves, steps, done = matrix.halves, like.shape[2], 0
         if len(halves) == 0:
-            b = address(like) + panel[0] * like.strides[0] + panel[1] * like.strides[1]
-            multiply_block(like, rows, a, a_stride, b, steps, c, is_first)
+            multiply_block(like, rows, a, a_stride, address_of(like, panel), steps, c, is_first)
             return
-        half = address(halves) + panel[0] * halves.strides[0] + panel[1] * halves.strides[1]
+        half = address_of(halves, panel)
         if is_first and is_last and rows <= TILE_ROWS:
             multiply_first(halves, rows, a, a_stride, half, steps, c)
             return
@@ -159,7 +164,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
     ``widened`` are scratch for a block's sums and for a panel.
     """
     height, a_stride, out_stride = a.shape[0], a.strides[0], out.strides[0]
-    tile_address, a_address, out_address = address(products), address(a), address(out) + start * out.itemsize
+    sums, a_address, out_address = address(products), address(a), address(out) + start * out.itemsize
     bias = address(matrix.bias) + layer * matrix.bias.strides[0] + first * PANEL_BYTES
     scale = address(matrix.scale) + layer * matrix.scale.strides[0] + first * PANEL_BYTES
     offset = address(matrix.offset) + layer * matrix.offset.strides[0] + first * PANEL_BYTES
@@ -180,7 +185,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
                 rows,
                 a_address + top * a_stride,
                 a_stride,
-                tile_address,
+                sums,
                 top == 0,
                 top + rows == height,
                 widened,
@@ -189,7 +194,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
                 for i in range(rows):
                     row = address(scales) + (top + i) * scales.strides[0]
                     target = out_address + (top + i) * out_stride
-                    where = tile_address + i * PANEL_BYTES
+                    where = sums + i * PANEL_BYTES
                     left = _dequantize(matrix.panels, where, offset, scale, row, weights, outliers)
                     left = left + load(bias)
                     right = _dequantize(
@@ -211,7 +216,7 @@ def linear(a, scales, matrix, layer, first, last, finish, rotation, out, start, 
                     shift = half * VECTOR_BYTES
                     y = _dequantize(
                         matrix.panels,
-                        tile_address + i * PANEL_BYTES + shift,
+                        sums + i * PANEL_BYTES + shift,
                         offset + shift,
                         scale + shift,
                         row,

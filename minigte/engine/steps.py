@@ -58,8 +58,8 @@ def product(team, workspace, a, scales, matrix, layer, finish, rotation, out, co
     """``linear`` on the given rows: all outputs if every member has its own rows, else this member's."""
     panels = matrix.panels.shape[1]
     first, last = share(panels, team.rank, team.size, 1) if team.by_outputs else (0, panels)
-    block, panel = workspace.block[team.rank], workspace.panel[team.rank]
-    linear(a, scales, matrix, layer, first, last, finish, rotation, out, column, block, panel)
+    products, panel = workspace.products[team.rank], workspace.panel[team.rank]
+    linear(a, scales, matrix, layer, first, last, finish, rotation, out, column, products, panel)
 
 
 @step

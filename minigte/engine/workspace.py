@@ -42,7 +42,7 @@ class Workspace(NamedTuple):
     scores: Float32  # (members, R, T)
     probs: npt.NDArray[Any]  # (members, R, T)
     sums: Float32  # (members, R), padded to cache lines
-    block: Float32  # (members, ``Level.block_rows`` * panel) sums of a product's rows and one panel
+    products: Float32  # (members, ``Level.block_rows`` * panel) of a block of rows and one panel
     panel: Float32  # (members, panel * the most inputs) one of float16 weights, widened
 
 
@@ -92,6 +92,6 @@ def allocate(spec: Spec, dtype: str, tokens: int, members: int, level: Level) ->
         scores=scores,
         probs=probs,
         sums=zeros(np.float32, members, padded(form.rows)),
-        block=zeros(np.float32, members, level.block_rows * level.panel),
+        products=zeros(np.float32, members, level.block_rows * level.panel),
         panel=zeros(np.float32, members, widest * level.panel if form.float16 else 0),
     )

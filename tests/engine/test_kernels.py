@@ -297,15 +297,15 @@ def _product(
     source[:rows, : x.shape[1]] = x
     read = source if narrow == np.float32 else zeros(narrow, *source.shape)
     _convert(source, read, scales, matrix.outliers[0])
-    block = zeros(np.float32, LEVEL.block_rows * PANEL)
+    products = zeros(np.float32, LEVEL.block_rows * PANEL)
     widened = zeros(np.float32, inputs * PANEL)
     last = outputs // PANEL
-    linear(read[:rows], scales[:rows], matrix, 0, 0, last, finish, rotation, out, 0, block, widened)
+    linear(read[:rows], scales[:rows], matrix, 0, 0, last, finish, rotation, out, 0, products, widened)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(
-    rows=st.integers(1, 72),
+    rows=st.integers(1, LEVEL.block_rows + 24),
     inputs=st.integers(1, 900),
     outputs=st.integers(1, 3 * PANEL),
     finish=st.sampled_from([LINEAR, RESIDUAL, *ACTIVATIONS.values()]),
